@@ -1,0 +1,3 @@
+//! Where the bytes of a frame lie on the members of an array.
+
+pub mod geometry;

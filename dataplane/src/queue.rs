@@ -1,0 +1,125 @@
+//! Bounded mailboxes between threads, whose reader may sleep in its port.
+//!
+//! A writer must not miss a reader that is about to sleep, and must not pay a system call for one that is awake:
+//!
+//! ```text
+//!   reader                          writer
+//!   doze: asleep = true             push
+//!         look again, empty?        if asleep.swap(false): ring the bell
+//!         sleep in the port
+//! ```
+//!
+//! Both sides write before they read the other's variable, with a full fence between, so at least one sees the other.
+
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+
+use crossbeam::queue::ArrayQueue;
+
+use crate::port::Bell;
+
+/// Many writers, one reader, a fixed number of places.
+#[derive(Debug)]
+pub struct Mailbox<T> {
+    places: ArrayQueue<T>,
+    asleep: AtomicBool,
+    bell: Bell,
+}
+
+impl<T> Mailbox<T> {
+    /// A mailbox whose reader sleeps in the port behind `bell`.
+    pub fn new(places: usize, bell: Bell) -> Mailbox<T> {
+        Mailbox { places: ArrayQueue::new(places), asleep: AtomicBool::new(false), bell }
+    }
+
+    /// Posts a letter. `Ok(Some(bell))`: the reader sleeps, and this writer must ring. `Err`: full, the letter is back.
+    pub fn post(&self, letter: T) -> Result<Option<Bell>, T> {
+        self.places.push(letter)?;
+        fence(Ordering::SeqCst);
+        Ok(self.asleep.swap(false, Ordering::SeqCst).then_some(self.bell))
+    }
+
+    /// The reader's next letter.
+    pub fn take(&self) -> Option<T> {
+        self.places.pop()
+    }
+
+    /// The reader is about to sleep. `false`: something came in meanwhile, so it must not.
+    pub fn doze(&self) -> bool {
+        self.asleep.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        let empty = self.places.is_empty();
+        if !empty {
+            self.asleep.store(false, Ordering::SeqCst);
+        }
+        empty
+    }
+
+    /// The reader is awake again, for whatever reason.
+    pub fn rouse(&self) {
+        self.asleep.store(false, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_sleeping_reader_is_rung_for_and_only_once() {
+        let mailbox = Mailbox::new(4, Bell(3));
+        assert_eq!(mailbox.post(1), Ok(None));
+        assert!(!mailbox.doze(), "there is a letter");
+        assert_eq!(mailbox.take(), Some(1));
+        assert!(mailbox.doze());
+        assert_eq!(mailbox.post(2), Ok(Some(Bell(3))));
+        assert_eq!(mailbox.post(3), Ok(None));
+    }
+
+    #[test]
+    fn a_full_mailbox_returns_the_letter() {
+        let mailbox = Mailbox::new(1, Bell(0));
+        assert_eq!(mailbox.post(1), Ok(None));
+        assert_eq!(mailbox.post(2), Err(2));
+    }
+
+    /// A reader that sleeps by parking, and four writers: were a wake-up lost, the reader would sleep for ever and the
+    /// test would not end.
+    #[test]
+    fn no_wake_up_is_lost_between_threads() {
+        const LETTERS: u64 = 20_000;
+        let mailbox = Mailbox::new(8, Bell(0));
+        let reader = std::thread::current();
+        std::thread::scope(|scope| {
+            for writer in 0..4u64 {
+                let (mailbox, reader) = (&mailbox, reader.clone());
+                scope.spawn(move || {
+                    for number in 0..LETTERS {
+                        let mut letter = writer * LETTERS + number;
+                        loop {
+                            match mailbox.post(letter) {
+                                Ok(Some(_)) => break reader.unpark(),
+                                Ok(None) => break,
+                                Err(back) => letter = back,
+                            }
+                            std::thread::yield_now();
+                        }
+                    }
+                });
+            }
+            let mut sum = 0;
+            for _ in 0..4 * LETTERS {
+                let letter = loop {
+                    if let Some(letter) = mailbox.take() {
+                        break letter;
+                    }
+                    if mailbox.doze() {
+                        std::thread::park();
+                        mailbox.rouse();
+                    }
+                };
+                sum += letter;
+            }
+            assert_eq!(sum, (0..4 * LETTERS).sum::<u64>());
+        });
+    }
+}
