@@ -1,1 +1,96 @@
-//! To come.
+//! The parameters that control sets anew each period, and nothing that a transfer would wait for.
+//!
+//! Today that is one figure per peer: how many transfers it draws from the common cursor at once. A run is what the
+//! peer moves in [`RUN_TIME`], so that drawing stays rare on fast devices, and at most an equal part of what one more
+//! period will leave, so that the end is not ragged by a long run.
+
+use crate::units::Nanos;
+
+/// What the data plane counted, all since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observation {
+    /// Transfers completed, per peer.
+    pub completed: Vec<u64>,
+    /// Transfers of the newest set that nobody has started.
+    pub remaining: u64,
+}
+
+/// One peer's parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Orders {
+    /// Transfers to draw at once.
+    pub run: u64,
+}
+
+impl Default for Orders {
+    fn default() -> Orders {
+        Orders { run: 1 }
+    }
+}
+
+/// Remembers the last observation, and derives orders from the change.
+#[derive(Clone, Debug)]
+pub struct Controller {
+    last: Option<(Nanos, Vec<u64>)>,
+    orders: Vec<Orders>,
+}
+
+impl Controller {
+    /// A controller for so many peers.
+    pub fn new(peers: u16) -> Controller {
+        Controller { last: None, orders: vec![Orders::default(); usize::from(peers)] }
+    }
+
+    /// One period: the orders of every peer, by index.
+    pub fn step(&mut self, now: Nanos, seen: &Observation) -> &[Orders] {
+        let peers = self.orders.len() as u64;
+        if let Some((then, completed)) = &self.last {
+            let elapsed = now.since(*then).0.max(1);
+            for (index, orders) in self.orders.iter_mut().enumerate() {
+                let done = seen.completed[index].saturating_sub(completed[index]);
+                let speed_run = done.saturating_mul(RUN_TIME.0) / elapsed;
+                let fair = seen.remaining / (2 * peers);
+                orders.run = speed_run.min(fair).clamp(1, RUN_MAX);
+            }
+        }
+        self.last = Some((now, seen.completed.clone()));
+        &self.orders
+    }
+}
+
+/// How long a run should take: two periods of a control thread that steps each few milliseconds.
+pub const RUN_TIME: Nanos = Nanos::from_millis(10);
+/// The longest run: its checksums are held in memory until they are written as one.
+pub const RUN_MAX: u64 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_follows_the_speed_and_shrinks_towards_the_end() {
+        #[rustfmt::skip]
+        let cases = [
+            // why,                          done in 10 ms, remaining, run
+            ("nothing was measured",         0,             1000,      1),
+            ("as many as 10 ms bring",       5,             1000,      5),
+            ("no longer than the bound",     500,           1000,      RUN_MAX),
+            ("an equal part of the rest",    500,           20,        5),
+            ("the last ones singly",         500,           3,         1),
+        ];
+        for (why, done, remaining, want) in cases {
+            let mut controller = Controller::new(2);
+            controller.step(Nanos(0), &Observation { completed: vec![100, 100], remaining });
+            let seen = Observation { completed: vec![100 + done, 100 + done], remaining };
+            assert_eq!(controller.step(Nanos::from_millis(10), &seen)[0].run, want, "{why}");
+        }
+    }
+
+    #[test]
+    fn two_steps_at_one_time_do_not_divide_by_zero() {
+        let mut controller = Controller::new(1);
+        let seen = Observation { completed: vec![3], remaining: 9 };
+        controller.step(Nanos(5), &seen);
+        assert_eq!(controller.step(Nanos(5), &seen)[0].run, 1);
+    }
+}

@@ -1,0 +1,117 @@
+//! The port against the kernel it runs on: files, short answers, woven requests, wake-ups.
+
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+
+use super::*;
+use crate::buffer::Span;
+
+fn file(bytes: u64) -> std::fs::File {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).custom_flags(libc::O_DIRECT | libc::O_TMPFILE);
+    let file = options.open(std::env::temp_dir()).expect("a file without a name");
+    file.set_len(bytes).expect("room");
+    file
+}
+
+fn port(files: &[BorrowedFd<'_>], bells: &Bells, bell: Bell) -> Uring {
+    let origin = Instant::now();
+    let wishes = Wishes { files, region_bytes: 1 << 20, limit: 8, weave_pieces: 64, origin, bells: bells.clone(), bell };
+    Uring::new(&wishes).expect("a kernel with io_uring")
+}
+
+fn one(port: &mut Uring, file: u16, offset: u64, operation: Operation) -> Result<u32, i32> {
+    port.push(Request { token: 7, file, offset, operation }).expect("a free place");
+    loop {
+        port.submit(Next::Event).expect("a ring that works");
+        if let Some(done) = port.reap() {
+            assert_eq!(done.token, 7);
+            return done.result;
+        }
+    }
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let file = file(1 << 20);
+    let mut port = port(&[file.as_fd()], &Bells::new(1), Bell(0));
+    let (out, back) = (Span::new(0, 8192), Span::new(65536, 8192));
+    port.region_mut().bytes_mut(out).iter_mut().enumerate().for_each(|(i, b)| *b = i.to_le_bytes()[0]);
+    assert_eq!(one(&mut port, 0, 4096, Operation::Write(out)), Ok(8192));
+    assert_eq!(one(&mut port, 0, 0, Operation::Flush), Ok(0));
+    assert_eq!(one(&mut port, 0, 4096, Operation::Read(back)), Ok(8192));
+    assert_eq!(port.region().bytes(out), port.region().bytes(back));
+    assert_eq!(one(&mut port, 0, (1 << 20) - 4096, Operation::Read(back)), Ok(4096), "the end of the file");
+    assert_eq!(one(&mut port, 0, 1, Operation::Write(out)), Err(libc::EINVAL), "O_DIRECT refuses byte 1");
+    assert_eq!(one(&mut port, 1, 0, Operation::Read(back)), Err(libc::EBADF), "there is no file 1");
+    assert_eq!(port.in_flight(), 0);
+}
+
+#[test]
+fn a_woven_write_puts_the_columns_in_the_order_of_the_file() {
+    let file = file(1 << 20);
+    let mut port = port(&[file.as_fd()], &Bells::new(1), Bell(0));
+    for chunk in 0..4u8 {
+        let (row, column) = (u32::from(chunk) / 2, u32::from(chunk) % 2);
+        port.region_mut().bytes_mut(Span::new(column * 8192 + row * 4096, 4096)).fill(chunk + 1);
+    }
+    let weave = Weave { offset: 0, chunk_bytes: 4096, column_bytes: 8192, columns: 2, bytes: 16384, skip: 0 };
+    for fixed in [true, false] {
+        port.effective.woven_fixed = fixed && port.effective.woven_fixed;
+        assert_eq!(one(&mut port, 0, 0, Operation::WriteWoven(weave)), Ok(16384));
+        let back = Span::new(65536, 16384);
+        assert_eq!(one(&mut port, 0, 0, Operation::Read(back)), Ok(16384));
+        for (chunk, bytes) in (1u8..).zip(port.region().bytes(back).chunks(4096)) {
+            assert!(bytes.iter().all(|&b| b == chunk), "chunk {chunk} of the file");
+        }
+        let again = Weave { offset: 131_072, ..weave };
+        assert_eq!(one(&mut port, 0, 0, Operation::ReadWoven(again)), Ok(16384));
+        assert_eq!(port.region().bytes(Span::new(131_072, 16384)), port.region().bytes(Span::new(0, 16384)));
+    }
+}
+
+#[test]
+fn a_sleeper_is_woken_from_another_thread_and_not_before() {
+    let bells = Bells::new(2);
+    let built = std::sync::Barrier::new(2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut sleeper = port(&[], &bells, Bell(0));
+            built.wait();
+            for _ in 0..1000 {
+                sleeper.submit(Next::Event).expect("woken");
+                assert_eq!(sleeper.reap(), None);
+                built.wait();
+            }
+        });
+        let mut waker = port(&[], &bells, Bell(1));
+        built.wait();
+        for _ in 0..1000 {
+            waker.wake(Bell(0));
+            waker.submit(Next::Ready).expect("sent");
+            built.wait();
+        }
+        let early = waker.now();
+        waker.submit(Next::At(early + Nanos::from_millis(20))).expect("slept");
+        assert!(waker.now().since(early) >= Nanos::from_millis(20), "nobody rang, so it slept to the end");
+    });
+}
+
+#[test]
+fn a_full_port_is_busy_and_loses_nothing() {
+    let file = file(1 << 20);
+    let mut port = port(&[file.as_fd()], &Bells::new(1), Bell(0));
+    let request = |n: u32| Request { token: u64::from(n), file: 0, offset: 0, operation: Operation::Read(Span::new(n * 4096, 4096)) };
+    for n in 0..8 {
+        port.push(request(n)).expect("a free place");
+    }
+    assert_eq!(port.push(request(8)), Err(Busy));
+    let mut seen = [false; 8];
+    while port.in_flight() > 0 {
+        port.submit(Next::Event).expect("a ring that works");
+        while let Some(done) = port.reap() {
+            assert!(!std::mem::replace(&mut seen[usize::try_from(done.token).expect("small")], true));
+        }
+    }
+    assert_eq!(seen, [true; 8]);
+}
