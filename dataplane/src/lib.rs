@@ -12,6 +12,7 @@
 //! - [`control_thread`]: observe, let control decide, publish.
 //! - [`pool`]: several devices opened as one; [`layout`], [`superblock`]: what lies where on each of them.
 //! - [`ledger`]: the thread that owns the metadata: commits and recovery.
+//! - [`message`]: what peers, ledger and main thread tell each other.
 //! - [`device`]: opening, geometry, and the checks before anything is written.
 //! - [`port`]: the seam to the kernel (`uring`) or to a model of devices (`simulated`).
 //! - [`buffer`], [`queue`], [`checksum`], [`pattern`], [`telemetry`], [`error`]: what all of these use.
@@ -28,6 +29,7 @@ pub mod error;
 pub mod job;
 pub mod layout;
 pub mod ledger;
+pub mod message;
 pub mod outcome;
 pub mod pattern;
 pub mod peer;

@@ -13,6 +13,7 @@ use bireme_control::units::Nanos;
 
 use crate::buffer::{Region, Span, Weave};
 
+pub mod blocking;
 mod in_flight;
 pub mod simulated;
 pub mod uring;

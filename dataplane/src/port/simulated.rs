@@ -1,1 +1,564 @@
-//! To come.
+//! Simulated devices behind the same port: one virtual clock, one seed, and every fault that a device may show.
+//!
+//! ```text
+//!   World ── clock, seed, faults, disks ──┬── Simulated (a peer's port)
+//!     next_event / advance_to             ├── Simulated (another peer's)
+//!                                         └── Simulated (the ledger's)
+//! ```
+//!
+//! A request is *started* by `submit`, which draws its fate: when it ends, how many bytes it moves, whether it fails. It
+//! takes effect when the clock reaches its end, so requests overtake each other. Starting one is a *step*, and faults
+//! are placed by the number of the step: a test counts the steps of a run, then cuts the power at each of them.
+//!
+//! `submit` does not block. The driver of a simulation turns all its actors and then moves the clock to
+//! [`World::next_event`]. One exception serves code that waits on the spot ([`blocking`](super::blocking)):
+//! `submit(Next::Event)` with nothing to reap moves the clock to this port's own next end. Actors driven by a
+//! simulation therefore submit with [`Next::Ready`].
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::rc::Rc;
+
+use bireme_control::units::Nanos;
+
+use self::disk::Disk;
+use super::in_flight::{InFlight, Ticket};
+use super::{Bell, Busy, Completion, Next, Operation, Port, Request};
+use crate::buffer::{Region, Span};
+
+mod disk;
+
+/// The disks, the clock and the seed that the ports of one simulation share. A clone is a handle to the same world.
+#[derive(Clone, Debug)]
+pub struct World(Rc<RefCell<State>>);
+
+impl World {
+    /// Blank disks of these sizes, at time 0.
+    pub fn new(seed: u64, disk_sizes: &[u64]) -> World {
+        let disks = disk_sizes.iter().map(|&bytes| Disk::new(bytes)).collect();
+        World::with(Random(seed), Nanos::ZERO, disks)
+    }
+
+    fn with(random: Random, now: Nanos, disks: Vec<Disk>) -> World {
+        World(Rc::new(RefCell::new(State {
+            now,
+            random,
+            disks,
+            steps: 0,
+            off: false,
+            power_off_at: None,
+            faults: BTreeMap::new(),
+            errors_per_million: 0,
+            short_per_million: 20_000,
+            hung: BTreeSet::new(),
+            under_way: BTreeMap::new(),
+            ended: Vec::new(),
+            wakes: BTreeMap::new(),
+        })))
+    }
+
+    /// A port over all the disks: `request.file` is the index of a disk.
+    ///
+    /// # Panics
+    /// When the machine has no memory for the region.
+    pub fn port(&self, region_bytes: usize, limit: u32) -> Simulated {
+        let mut state = self.0.borrow_mut();
+        state.ended.push(VecDeque::new());
+        Simulated {
+            world: self.clone(),
+            index: state.ended.len() - 1,
+            region: Region::new(region_bytes).expect("memory for a simulated port"),
+            in_flight: InFlight::new(limit),
+            pushed: Vec::with_capacity(limit as usize),
+            done: VecDeque::with_capacity(limit as usize),
+        }
+    }
+
+    /// The virtual time.
+    pub fn now(&self) -> Nanos {
+        self.0.borrow().now
+    }
+
+    /// When the next request ends; `None` when none ever will without a new one.
+    pub fn next_event(&self) -> Option<Nanos> {
+        self.0.borrow().under_way.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// Moves the clock, never backwards; requests that end by then take effect in the order of their ends.
+    pub fn advance_to(&self, time: Nanos) {
+        self.0.borrow_mut().advance_to(time);
+    }
+
+    /// How many requests have been started.
+    pub fn steps(&self) -> u64 {
+        self.0.borrow().steps
+    }
+
+    /// How often [`Port::wake`] was called for `bell`.
+    pub fn wakes(&self, bell: Bell) -> u64 {
+        self.0.borrow().wakes.get(&bell.0).copied().unwrap_or(0)
+    }
+
+    /// The request started as step `step` (the first is 1) ends with `errno`.
+    pub fn fail_at(&self, step: u64, errno: i32) {
+        self.0.borrow_mut().faults.insert(step, errno);
+    }
+
+    /// So many requests of a million end with EIO.
+    pub fn error_rate(&self, per_million: u32) {
+        self.0.borrow_mut().errors_per_million = per_million;
+    }
+
+    /// So many reads and writes of a million move fewer bytes than asked.
+    pub fn short_rate(&self, per_million: u32) {
+        self.0.borrow_mut().short_per_million = per_million;
+    }
+
+    /// Requests to this disk that are started from now on are never answered.
+    pub fn hang(&self, disk: usize) {
+        self.0.borrow_mut().hung.insert(disk);
+    }
+
+    /// The power fails as step `step` is about to start.
+    pub fn power_off_at(&self, step: u64) {
+        self.0.borrow_mut().power_off_at = Some(step);
+    }
+
+    /// The power fails now: no port answers any more, and every submit is an error.
+    pub fn power_off(&self) {
+        self.0.borrow_mut().off = true;
+    }
+
+    /// Whether the power has failed.
+    pub fn is_off(&self) -> bool {
+        self.0.borrow().off
+    }
+
+    /// The world after the power came back: disks hold what survived, all faults are gone, the clock goes on.
+    pub fn reboot(&self) -> World {
+        let mut state = self.0.borrow_mut();
+        state.off = true;
+        let mut random = Random(state.random.next());
+        let mut disks = state.disks.clone();
+        for work in state.under_way.values() {
+            if let Work::Write { offset, data } = &work.work {
+                disks[work.disk].write(*offset, data.clone());
+            }
+        }
+        disks.iter_mut().for_each(|disk| disk.lose_power(&mut random));
+        World::with(random, state.now, disks)
+    }
+
+    /// What a read of a disk would show now, for tests.
+    pub fn peek(&self, disk: usize, offset: u64, bytes: usize) -> Vec<u8> {
+        let mut out = vec![0; bytes];
+        self.0.borrow().disks[disk].read(offset, &mut out);
+        out
+    }
+
+    /// Changes a disk behind everybody's back, durably, for tests.
+    pub fn poke(&self, disk: usize, offset: u64, data: &[u8]) {
+        self.0.borrow_mut().disks[disk].poke(offset, data);
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    now: Nanos,
+    random: Random,
+    disks: Vec<Disk>,
+    steps: u64,
+    off: bool,
+    power_off_at: Option<u64>,
+    faults: BTreeMap<u64, i32>,
+    errors_per_million: u32,
+    short_per_million: u32,
+    hung: BTreeSet<usize>,
+    /// By the time of its end; the step makes the key unique.
+    under_way: BTreeMap<(Nanos, u64), UnderWay>,
+    /// Per port, what has ended and was not yet collected by it.
+    ended: Vec<VecDeque<Ended>>,
+    wakes: BTreeMap<u16, u64>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    port: usize,
+    ticket: Ticket,
+    disk: usize,
+    errno: Option<i32>,
+    work: Work,
+}
+
+#[derive(Debug)]
+enum Work {
+    Read { offset: u64, bytes: u32 },
+    Write { offset: u64, data: Rc<[u8]> },
+    /// Makes the writes up to this mark durable.
+    Flush { mark: u64 },
+}
+
+#[derive(Debug)]
+struct Ended {
+    ticket: Ticket,
+    result: Result<u32, i32>,
+    read: Vec<u8>,
+}
+
+impl State {
+    fn advance_to(&mut self, time: Nanos) {
+        while let Some(entry) = self.under_way.first_entry() {
+            let (due, _) = *entry.key();
+            if due > time || due == NEVER || self.off {
+                break;
+            }
+            let work = entry.remove();
+            self.now = self.now.max(due);
+            self.end(work);
+        }
+        self.now = self.now.max(time);
+    }
+
+    fn end(&mut self, work: UnderWay) {
+        let disk = &mut self.disks[work.disk];
+        let mut read = Vec::new();
+        let moved = match work.work {
+            Work::Read { offset, bytes } => {
+                read.resize(bytes as usize, 0);
+                disk.read(offset, &mut read);
+                bytes
+            }
+            Work::Write { offset, data } => {
+                disk.write(offset, data.clone());
+                u32::try_from(data.len()).expect("a request is smaller than a region")
+            }
+            Work::Flush { mark } => {
+                if work.errno.is_none() {
+                    disk.flush(mark);
+                }
+                0
+            }
+        };
+        let result = work.errno.map_or(Ok(moved), Err);
+        self.ended[work.port].push_back(Ended { ticket: work.ticket, result, read });
+    }
+
+    /// Draws the fate of one request.
+    fn start(&mut self, port: usize, ticket: Ticket, request: &Request, region: &[u8]) -> io::Result<()> {
+        self.steps += 1;
+        if self.power_off_at == Some(self.steps) {
+            self.off = true;
+        }
+        if self.off {
+            return Err(power_is_off());
+        }
+        let disk = usize::from(request.file);
+        let bytes = request.operation.bytes();
+        let aligned = request.offset.is_multiple_of(SECTOR) && u64::from(bytes).is_multiple_of(SECTOR);
+        let fits = self.disks.get(disk).is_some_and(|d| {
+            request.offset.checked_add(u64::from(bytes)).is_some_and(|end| end <= d.bytes())
+        });
+        let mut errno = self.faults.get(&self.steps).copied();
+        if errno.is_none() && self.random.chance(self.errors_per_million) {
+            errno = Some(libc::EIO);
+        }
+        if !fits || !aligned {
+            let ended = Ended { ticket, result: Err(libc::EINVAL), read: Vec::new() };
+            self.ended[port].push_back(ended);
+            return Ok(());
+        }
+        let moved = self.draw_bytes(bytes, errno.is_some());
+        let work = match request.operation {
+            Operation::Read(_) | Operation::ReadWoven(_) => Work::Read { offset: request.offset, bytes: moved },
+            Operation::Write(_) | Operation::WriteWoven(_) => {
+                Work::Write { offset: request.offset, data: Rc::from(&region[..moved as usize]) }
+            }
+            Operation::Flush => Work::Flush { mark: self.disks[disk].mark() },
+        };
+        let span = if matches!(work, Work::Flush { .. }) { 400_000 } else { 200_000 };
+        let latency = Nanos(10_000 + self.random.below(span) + u64::from(bytes) / 4);
+        let due = if self.hung.contains(&disk) { NEVER } else { self.now + latency };
+        self.under_way.insert((due, self.steps), UnderWay { port, ticket, disk, errno, work });
+        Ok(())
+    }
+
+    /// All of the bytes, or at times fewer: whole sectors, and at least one unless the request fails.
+    fn draw_bytes(&mut self, bytes: u32, fails: bool) -> u32 {
+        let sectors = u64::from(bytes) / SECTOR;
+        let least = u64::from(!fails);
+        if sectors > least && (fails || self.random.chance(self.short_per_million)) {
+            let some = least + self.random.below(sectors - least);
+            return u32::try_from(some * SECTOR).expect("fewer bytes than asked");
+        }
+        bytes
+    }
+}
+
+/// One port of a simulated world.
+#[derive(Debug)]
+pub struct Simulated {
+    world: World,
+    index: usize,
+    region: Region,
+    in_flight: InFlight,
+    pushed: Vec<(Ticket, Request)>,
+    done: VecDeque<Completion>,
+}
+
+impl Simulated {
+    fn start_pushed(&mut self) -> io::Result<()> {
+        let mut state = self.world.0.borrow_mut();
+        if state.off {
+            return Err(power_is_off());
+        }
+        for (ticket, request) in self.pushed.drain(..) {
+            let mut bytes = Vec::new();
+            if matches!(request.operation, Operation::Write(_) | Operation::WriteWoven(_)) {
+                // The memory is lent: it is taken back for as long as the copy lasts.
+                self.in_flight.leave(ticket, &mut self.region);
+                spans(&request).for_each(|span| bytes.extend_from_slice(self.region.bytes(span)));
+                let again = self.in_flight.enter(request, &mut self.region);
+                assert_eq!(again, Ok(ticket), "the ticket that was just left is the next one given");
+            }
+            state.start(self.index, ticket, &request, &bytes)?;
+        }
+        Ok(())
+    }
+
+    fn collect(&mut self) {
+        let mut state = self.world.0.borrow_mut();
+        let now = state.now;
+        state.advance_to(now);
+        for ended in std::mem::take(&mut state.ended[self.index]) {
+            let request = self.in_flight.leave(ended.ticket, &mut self.region).expect("it was entered when pushed");
+            let mut rest = ended.read.as_slice();
+            for span in spans(&request) {
+                let bytes = rest.len().min(span.bytes as usize);
+                let (now, later) = rest.split_at(bytes);
+                let part = span.part(0, u32::try_from(bytes).expect("no more than the span"));
+                self.region.bytes_mut(part).copy_from_slice(now);
+                rest = later;
+            }
+            self.done.push_back(Completion { token: request.token, result: ended.result });
+        }
+    }
+
+    fn next_of_mine(&self) -> Option<Nanos> {
+        let state = self.world.0.borrow();
+        let mine = |(key, work): (&(Nanos, u64), &UnderWay)| (work.port == self.index).then_some(key.0);
+        state.under_way.iter().find_map(mine).filter(|&due| due != NEVER)
+    }
+}
+
+impl Port for Simulated {
+    fn now(&self) -> Nanos {
+        self.world.now()
+    }
+
+    fn region(&self) -> &Region {
+        &self.region
+    }
+
+    fn region_mut(&mut self) -> &mut Region {
+        &mut self.region
+    }
+
+    fn push(&mut self, request: Request) -> Result<(), Busy> {
+        let ticket = self.in_flight.enter(request, &mut self.region)?;
+        self.pushed.push((ticket, request));
+        Ok(())
+    }
+
+    fn wake(&mut self, whom: Bell) {
+        *self.world.0.borrow_mut().wakes.entry(whom.0).or_default() += 1;
+    }
+
+    fn submit(&mut self, next: Next) -> io::Result<()> {
+        self.start_pushed()?;
+        self.collect();
+        if next == Next::Event && self.done.is_empty() && self.in_flight.len() > 0 {
+            // A disk that hangs: nothing will ever end, and whoever waits on the spot must not wait for ever.
+            let due = self.next_of_mine().ok_or_else(|| io::Error::from_raw_os_error(libc::ETIMEDOUT))?;
+            self.world.advance_to(due);
+            self.collect();
+        }
+        Ok(())
+    }
+
+    fn reap(&mut self) -> Option<Completion> {
+        self.done.pop_front()
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight.len() + self.done.len()
+    }
+}
+
+impl Drop for Simulated {
+    /// No kernel touches the memory of a simulation, so what is still lent may go.
+    fn drop(&mut self) {
+        self.in_flight.clear(&mut self.region);
+    }
+}
+
+fn spans(request: &Request) -> impl Iterator<Item = Span> + use<> {
+    let (whole, woven) = match request.operation {
+        Operation::Read(span) | Operation::Write(span) => (Some(span), None),
+        Operation::ReadWoven(weave) | Operation::WriteWoven(weave) => (None, Some(weave)),
+        Operation::Flush => (None, None),
+    };
+    whole.into_iter().chain(woven.into_iter().flat_map(|weave| weave.spans()))
+}
+
+fn power_is_off() -> io::Error {
+    io::Error::from_raw_os_error(libc::EIO)
+}
+
+/// SplitMix64: small, seeded, and good enough to draw fates.
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        crate::checksum::mix(self.0)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound.max(1)
+    }
+
+    fn chance(&mut self, per_million: u32) -> bool {
+        self.below(1_000_000) < u64::from(per_million)
+    }
+}
+
+/// The end of a request to a disk that hangs.
+const NEVER: Nanos = Nanos(u64::MAX);
+const SECTOR: u64 = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(port: &mut Simulated, token: u64, offset: u64, byte: u8) {
+        let span = Span::new(u32::try_from(token).expect("small") * 4096, 4096);
+        port.region_mut().bytes_mut(span).fill(byte);
+        let request = Request { token, file: 0, offset, operation: Operation::Write(span) };
+        port.push(request).expect("room");
+    }
+
+    fn wait_all(port: &mut Simulated) -> Vec<Completion> {
+        let mut all = Vec::new();
+        while port.in_flight() > 0 {
+            port.submit(Next::Event).expect("power");
+            all.extend(std::iter::from_fn(|| port.reap()));
+        }
+        all
+    }
+
+    fn flush(port: &mut Simulated) {
+        port.push(Request { token: 99, file: 0, offset: 0, operation: Operation::Flush }).expect("room");
+    }
+
+    #[test]
+    fn a_write_takes_effect_when_it_ends_and_lasts_once_flushed() {
+        let world = World::new(1, &[1 << 20]);
+        world.short_rate(0);
+        let mut port = world.port(1 << 16, 8);
+        write(&mut port, 0, 8192, 7);
+        port.submit(Next::Ready).expect("power");
+        assert_eq!(world.peek(0, 8192, 1), [0], "it has not ended");
+        world.advance_to(world.next_event().expect("a write"));
+        assert_eq!(world.peek(0, 8192, 1), [7]);
+        wait_all(&mut port);
+        flush(&mut port);
+        wait_all(&mut port);
+        assert_eq!(world.reboot().peek(0, 8192, 4096), [7; 4096]);
+    }
+
+    #[test]
+    fn a_flush_covers_only_what_had_ended_when_it_was_submitted() {
+        let mut lost = 0;
+        for seed in 0..40 {
+            let world = World::new(seed, &[1 << 20]);
+            world.short_rate(0);
+            let mut port = world.port(1 << 16, 8);
+            write(&mut port, 0, 0, 7);
+            flush(&mut port);
+            wait_all(&mut port);
+            lost += u32::from(world.reboot().peek(0, 0, 4096) != [7; 4096]);
+        }
+        assert!(lost > 10, "a flush beside a write must not cover it: lost {lost} of 40");
+    }
+
+    #[test]
+    fn without_a_flush_blocks_survive_vanish_and_tear() {
+        let (mut kept, mut gone, mut torn) = (0, 0, 0);
+        for seed in 0..100 {
+            let world = World::new(seed, &[1 << 20]);
+            let mut port = world.port(1 << 16, 8);
+            write(&mut port, 0, 4096, 7);
+            if seed % 2 == 0 {
+                wait_all(&mut port);
+            } else {
+                port.submit(Next::Ready).expect("power");
+            }
+            let after = world.reboot().peek(0, 4096, 4096);
+            match after.iter().filter(|&&b| b == 7).count() {
+                4096 => kept += 1,
+                0 => gone += 1,
+                some => {
+                    assert_eq!(some % 512, 0, "sectors do not tear");
+                    torn += 1;
+                }
+            }
+        }
+        assert!(kept > 10 && gone > 10 && torn > 10, "kept {kept}, gone {gone}, torn {torn}");
+    }
+
+    #[test]
+    fn ends_are_reordered_short_and_failed_as_told() {
+        let world = World::new(3, &[1 << 20]);
+        world.short_rate(500_000);
+        world.fail_at(3, libc::ENOSPC);
+        let mut port = world.port(1 << 16, 16);
+        (0..16).for_each(|token| write(&mut port, token, token * 4096, 1));
+        let ends = wait_all(&mut port);
+        assert_eq!(ends.len(), 16);
+        assert!(ends.windows(2).any(|pair| pair[0].token > pair[1].token), "in the order of submission");
+        assert!(ends.iter().any(|end| matches!(end.result, Ok(bytes) if bytes < 4096)), "none was short");
+        let failed: Vec<_> = ends.iter().filter(|end| end.result.is_err()).collect();
+        assert_eq!(failed, [&Completion { token: 2, result: Err(libc::ENOSPC) }]);
+    }
+
+    #[test]
+    fn a_disk_that_hangs_never_answers_and_no_power_means_an_error() {
+        let world = World::new(4, &[1 << 20]);
+        world.hang(0);
+        let mut port = world.port(1 << 16, 8);
+        write(&mut port, 0, 0, 1);
+        port.submit(Next::Ready).expect("power");
+        world.advance_to(Nanos::from_secs(1000));
+        port.submit(Next::Ready).expect("power");
+        assert_eq!(port.reap(), None);
+        world.power_off_at(2);
+        write(&mut port, 1, 4096, 1);
+        assert!(port.submit(Next::Ready).is_err());
+        assert!(port.submit(Next::Ready).is_err(), "for good");
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_run_twice() {
+        let run = |seed| {
+            let world = World::new(seed, &[1 << 20]);
+            let mut port = world.port(1 << 16, 16);
+            (0..16).for_each(|token| write(&mut port, token, token * 4096, 1));
+            let ends: Vec<_> = wait_all(&mut port).iter().map(|end| end.token).collect();
+            (ends, world.now(), world.reboot().peek(0, 0, 65536))
+        };
+        assert_eq!(run(5), run(5));
+        assert_ne!(run(5).0, run(6).0);
+    }
+}
