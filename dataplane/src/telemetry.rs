@@ -1,1 +1,18 @@
-//! To come.
+//! What a peer knows about its own work: where its time went, how long requests took, how many were under way.
+//!
+//! ```text
+//!   peer ---> Stopwatch, Latencies, Depth   owned by one thread, read when the run has ended
+//!        '--> Gauges                        shared, relaxed; read by the live line while the run goes on
+//! ```
+//!
+//! Everything is allocated when it is built. On the data path a record is an addition to an array.
+
+mod depth;
+mod gauges;
+mod latencies;
+mod stopwatch;
+
+pub use depth::Depth;
+pub use gauges::Gauges;
+pub use latencies::{Latencies, LatencySummary};
+pub use stopwatch::{State, Stopwatch, TimeStates};

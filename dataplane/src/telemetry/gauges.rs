@@ -1,0 +1,71 @@
+//! Progress that peers publish and the live line reads while the run goes on.
+//!
+//! Each figure has a cache line of its own and is written relaxed: a reader sees each of them a moment late and never
+//! waits, and the peers never wait for a reader.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam::utils::CachePadded;
+
+/// Bytes completed on each device, and data sets that became visible.
+#[derive(Debug)]
+pub struct Gauges {
+    bytes: Box<[CachePadded<AtomicU64>]>,
+    sets_done: CachePadded<AtomicU64>,
+}
+
+impl Gauges {
+    /// All zero.
+    pub fn new(devices: usize) -> Gauges {
+        Gauges { bytes: (0..devices).map(|_| CachePadded::default()).collect(), sets_done: CachePadded::default() }
+    }
+
+    /// How many devices.
+    pub fn devices(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// A request to `device` has ended and moved this much.
+    #[inline]
+    pub fn add(&self, device: usize, bytes: u64) {
+        self.bytes[device].fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes moved on one device so far, padding included.
+    pub fn bytes(&self, device: usize) -> u64 {
+        self.bytes[device].load(Ordering::Relaxed)
+    }
+
+    /// Bytes moved on all devices so far, padding included.
+    pub fn total(&self) -> u64 {
+        (0..self.devices()).map(|device| self.bytes(device)).sum()
+    }
+
+    /// One more set is visible.
+    pub fn set_done(&self) {
+        self.sets_done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Sets visible so far.
+    pub fn sets_done(&self) -> u64 {
+        self.sets_done.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_many_peers_add_is_all_there() {
+        let gauges = Gauges::new(2);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| (0..1000).for_each(|_| gauges.add(1, 4096)));
+            }
+        });
+        gauges.set_done();
+        assert_eq!((gauges.bytes(0), gauges.bytes(1), gauges.sets_done()), (0, 3000 * 4096, 1));
+        assert_eq!(gauges.total(), 3000 * 4096);
+    }
+}
