@@ -58,8 +58,8 @@ impl Controller {
     }
 }
 
-/// How long a run should take: two periods of a control thread that steps each few milliseconds.
-pub const RUN_TIME: Nanos = Nanos::from_millis(10);
+/// How long a run should take: long enough that its leaf blocks are written as one, and several periods of control.
+pub const RUN_TIME: Nanos = Nanos::from_millis(40);
 /// The longest run: its checksums are held in memory until they are written as one.
 pub const RUN_MAX: u64 = 16;
 
@@ -73,7 +73,7 @@ mod tests {
         let cases = [
             // why,                          done in 10 ms, remaining, run
             ("nothing was measured",         0,             1000,      1),
-            ("as many as 10 ms bring",       5,             1000,      5),
+            ("as many as 40 ms bring",       2,             1000,      8),
             ("no longer than the bound",     500,           1000,      RUN_MAX),
             ("an equal part of the rest",    500,           20,        5),
             ("the last ones singly",         500,           3,         1),

@@ -188,20 +188,20 @@ impl Region {
         unsafe { std::slice::from_raw_parts_mut(self.address(span.offset), span.bytes as usize) }
     }
 
-    /// Two spans that do not overlap: one to read, one to write.
+    /// Two spans that do not overlap.
     ///
     /// # Panics
     /// When one lies outside the region or is lent, or when they overlap.
-    pub fn both_mut(&mut self, read: Span, write: Span) -> (&[u8], &mut [u8]) {
-        self.assert_mine(read);
-        self.assert_mine(write);
-        let apart = read.offset + read.bytes <= write.offset || write.offset + write.bytes <= read.offset;
-        assert!(apart, "{read:?} and {write:?} overlap");
-        // SAFETY: as in `bytes`, and the assertion above keeps the two slices apart.
-        let reading = unsafe { std::slice::from_raw_parts(self.address(read.offset), read.bytes as usize) };
+    pub fn pair_mut(&mut self, one: Span, other: Span) -> (&mut [u8], &mut [u8]) {
+        self.assert_mine(one);
+        self.assert_mine(other);
+        let apart = one.offset + one.bytes <= other.offset || other.offset + other.bytes <= one.offset;
+        assert!(apart, "{one:?} and {other:?} overlap");
         // SAFETY: as in `bytes_mut`, and the assertion above keeps the two slices apart.
-        let writing = unsafe { std::slice::from_raw_parts_mut(self.address(write.offset), write.bytes as usize) };
-        (reading, writing)
+        let first = unsafe { std::slice::from_raw_parts_mut(self.address(one.offset), one.bytes as usize) };
+        // SAFETY: the same.
+        let second = unsafe { std::slice::from_raw_parts_mut(self.address(other.offset), other.bytes as usize) };
+        (first, second)
     }
 
     /// Hands a span to a request. Several requests may hold the same span: mirrors are written from one buffer.

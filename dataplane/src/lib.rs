@@ -21,8 +21,11 @@
 
 #[expect(unsafe_code, reason = "maps the memory that devices read and write")]
 pub mod buffer;
+pub mod array;
+pub mod board;
 pub mod checksum;
 pub mod control_thread;
+pub mod desk;
 pub mod device;
 pub mod engine;
 pub mod error;
@@ -36,6 +39,8 @@ pub mod peer;
 pub mod pool;
 pub mod port;
 pub mod queue;
+pub mod requests;
+pub mod runs;
 pub mod slots;
 pub mod superblock;
 pub mod telemetry;

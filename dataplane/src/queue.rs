@@ -1,4 +1,4 @@
-//! Bounded mailboxes between threads, whose reader may sleep in its port.
+//! Bounded mailboxes between threads, whose reader may sleep in its port; and the newest value of something.
 //!
 //! A writer must not miss a reader that is about to sleep, and must not pay a system call for one that is awake:
 //!
@@ -57,6 +57,33 @@ impl<T> Mailbox<T> {
     /// The reader is awake again, for whatever reason.
     pub fn rouse(&self) {
         self.asleep.store(false, Ordering::SeqCst);
+    }
+}
+
+/// The newest value of something: written by one thread, taken by another, older ones are lost unseen.
+#[derive(Debug)]
+pub struct Latest<T>(ArrayQueue<T>);
+
+impl<T> Latest<T> {
+    /// Nothing yet.
+    pub fn new() -> Latest<T> {
+        Latest(ArrayQueue::new(1))
+    }
+
+    /// Replaces what was not taken.
+    pub fn publish(&self, value: T) {
+        drop(self.0.force_push(value));
+    }
+
+    /// What was published since the last call. One load when that is nothing.
+    pub fn take(&self) -> Option<T> {
+        self.0.pop()
+    }
+}
+
+impl<T> Default for Latest<T> {
+    fn default() -> Latest<T> {
+        Latest::new()
     }
 }
 

@@ -1,0 +1,121 @@
+//! The shape of one array in a peer's memory: how a slot and the leaves of a run of pages are laid out.
+//!
+//! A slot lies by member, so that what goes to one device is one piece of memory and needs no gathering:
+//!
+//! ```text
+//!   region   [slot 0][slot 1] ... | [run 0 leaves][run 1 leaves] ...
+//!   slot     [member 0: row r, r+1, ..][member 1: row r, r+1, ..] ...
+//!   leaves   [member 0: page p, p+1, ..][member 1: page p, p+1, ..] ...
+//! ```
+
+use bireme_control::raid::geometry::{BLOCK_BYTES, Geometry};
+
+use crate::buffer::{Span, Weave};
+use crate::layout::Layout;
+
+/// One array as peers see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Array {
+    /// Where frames and leaves lie on the devices.
+    pub layout: Layout,
+    /// Stripes of one slot.
+    pub slot_rows: u32,
+    /// Slots of one peer.
+    pub slots: u16,
+    /// Bytes of one request to a device at most.
+    pub request_bytes: u32,
+    /// Pages of one run at most.
+    pub run_pages: u16,
+    /// Runs that one peer has under way at most.
+    pub runs: u16,
+}
+
+impl Array {
+    /// The geometry.
+    pub fn geometry(&self) -> Geometry {
+        self.layout.geometry()
+    }
+
+    /// How many devices.
+    pub fn members(&self) -> u16 {
+        self.geometry().members()
+    }
+
+    /// Bytes of a slot on each member.
+    pub fn column_bytes(&self) -> u32 {
+        self.slot_rows * self.geometry().chunk_bytes()
+    }
+
+    /// Bytes of a slot.
+    pub fn slot_bytes(&self) -> u32 {
+        self.column_bytes() * u32::from(self.members())
+    }
+
+    /// Bytes of all that one peer keeps in its region.
+    pub fn region_bytes(&self) -> u64 {
+        let run = u64::from(self.leaf_column_bytes()) * u64::from(self.members());
+        u64::from(self.slot_bytes()) * u64::from(self.slots) + run * u64::from(self.runs)
+    }
+
+    /// Requests that one peer can have under way: all slots, the leaves of all runs, and its flushes.
+    pub fn requests(&self) -> u32 {
+        let slot = self.column_bytes().div_ceil(self.request_bytes) * u32::from(self.members());
+        slot * u32::from(self.slots) + (u32::from(self.runs) + 1) * u32::from(self.members())
+    }
+
+    /// Chunks of one slot, the pieces of its woven request.
+    pub fn slot_chunks(&self) -> u32 {
+        self.slot_rows * u32::from(self.members())
+    }
+
+    /// Where a member's part of a slot lies.
+    pub fn column(&self, slot: u16, member: u16, rows: u32) -> Span {
+        let start = u32::from(slot) * self.slot_bytes() + u32::from(member) * self.column_bytes();
+        Span::new(start, rows * self.geometry().chunk_bytes())
+    }
+
+    /// A slot's memory in the order of the data.
+    pub fn weave(&self, slot: u16, bytes: u32) -> Weave {
+        Weave {
+            offset: u32::from(slot) * self.slot_bytes(),
+            chunk_bytes: self.geometry().chunk_bytes(),
+            column_bytes: self.column_bytes(),
+            columns: self.members(),
+            bytes,
+            skip: 0,
+        }
+    }
+
+    /// Where a member's leaf blocks of the first `pages` pages of a run lie.
+    pub fn leaves(&self, run: u16, member: u16, pages: u16) -> Span {
+        let start = u32::from(self.slots) * self.slot_bytes()
+            + (u32::from(run) * u32::from(self.members()) + u32::from(member)) * self.leaf_column_bytes();
+        Span::new(start, u32::from(pages) * self.layout.leaf_bytes())
+    }
+
+    /// A member's leaf blocks of one page of a run.
+    pub fn page_leaves(&self, run: u16, member: u16, page: u16) -> Span {
+        let leaf_bytes = self.layout.leaf_bytes();
+        self.leaves(run, member, page + 1).part(u32::from(page) * leaf_bytes, leaf_bytes)
+    }
+
+    /// The leaves of some rows of a page, from its first leaf on.
+    pub fn row_leaves(&self, row: u32, rows: u32) -> Span {
+        let chunk_leaves = self.geometry().chunk_bytes() / BLOCK * LEAF_BYTES;
+        Span::new(row * chunk_leaves, rows * chunk_leaves)
+    }
+
+    /// Stripes that hold `bytes` of a page.
+    pub fn rows_of(&self, bytes: u32) -> u32 {
+        bytes.div_ceil(self.geometry().stripe_bytes())
+    }
+
+    fn leaf_column_bytes(&self) -> u32 {
+        u32::from(self.run_pages) * self.layout.leaf_bytes()
+    }
+}
+
+/// Bytes of one leaf.
+pub const LEAF_BYTES: u32 = 8;
+#[expect(clippy::cast_possible_truncation, reason = "4096")]
+const BLOCK: u32 = BLOCK_BYTES as u32;

@@ -1,0 +1,108 @@
+//! What all peers and the control thread share while they run: counters, cursors and orders, a cache line each.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bireme_control::controller::Orders;
+use bireme_control::units::{Extent, PeerId};
+use crossbeam::utils::CachePadded;
+
+use crate::queue::Latest;
+
+/// The shared state of one engine, fixed in size at start.
+#[derive(Debug)]
+pub struct Board {
+    completed: Box<[CachePadded<AtomicU64>]>,
+    orders: Box<[CachePadded<Latest<Orders>>]>,
+    /// Where the next draw of a set starts: the low half of its sequence number above, the transfer below. Two sets may
+    /// be under way; a set takes its place over from the one two before.
+    cursors: [CachePadded<AtomicU64>; 2],
+}
+
+impl Board {
+    /// A board for so many peers.
+    pub fn new(peers: u16) -> Board {
+        Board {
+            completed: (0..peers).map(|_| CachePadded::default()).collect(),
+            orders: (0..peers).map(|_| CachePadded::new(Latest::new())).collect(),
+            cursors: [const { CachePadded::new(AtomicU64::new(u64::MAX)) }; 2],
+        }
+    }
+
+    /// Counts transfers that a peer has completed.
+    pub fn complete(&self, peer: PeerId, transfers: u64) {
+        self.completed[peer.index()].fetch_add(transfers, Ordering::Relaxed);
+    }
+
+    /// Transfers completed, per peer.
+    pub fn completed(&self) -> impl Iterator<Item = u64> + '_ {
+        self.completed.iter().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// A peer's newest orders, if there are any that it has not taken.
+    pub fn orders(&self, peer: PeerId) -> Option<Orders> {
+        self.orders[peer.index()].take()
+    }
+
+    /// Gives a peer its orders.
+    pub fn publish(&self, peer: PeerId, orders: Orders) {
+        self.orders[peer.index()].publish(orders);
+    }
+
+    /// Takes up to `most` transfers of the set off its cursor.
+    pub fn draw(&self, sequence: u32, transfers: u64, most: u64) -> Extent {
+        let cursor = &self.cursors[sequence as usize % 2];
+        let most = most.min(transfers);
+        let mut seen = cursor.load(Ordering::Relaxed);
+        loop {
+            let start = position(seen, sequence);
+            let count = most.min(transfers.saturating_sub(start));
+            let next = u64::from(sequence) << 32 | (start + count);
+            match cursor.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Extent::new(start, count),
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// How many transfers of the set nobody has drawn.
+    pub fn remaining(&self, sequence: u32, transfers: u64) -> u64 {
+        let seen = self.cursors[sequence as usize % 2].load(Ordering::Relaxed);
+        transfers.saturating_sub(position(seen, sequence))
+    }
+}
+
+/// The most transfers of one set: a cursor has 32 bits for them.
+pub const TRANSFERS_MAX: u64 = u32::MAX as u64 - 1;
+
+fn position(cursor: u64, sequence: u32) -> u64 {
+    if cursor >> 32 == u64::from(sequence) { cursor & u64::from(u32::MAX) } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_of_many_threads_cover_each_set_once() {
+        let board = Board::new(3);
+        for sequence in 0..6 {
+            let drawn: Vec<Extent> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (1..=3)
+                    .map(|most| {
+                        let board = &board;
+                        scope.spawn(move || {
+                            let draw = || Some(board.draw(sequence, 1000, most)).filter(|e| !e.is_empty());
+                            std::iter::from_fn(draw).collect::<Vec<_>>()
+                        })
+                    })
+                    .collect();
+                threads.into_iter().flat_map(|t| t.join().expect("no panic")).collect()
+            });
+            let mut transfers: Vec<u64> = drawn.into_iter().flat_map(Extent::iter).collect();
+            transfers.sort_unstable();
+            assert_eq!(transfers, (0..1000).collect::<Vec<_>>(), "set {sequence}");
+            assert_eq!(board.remaining(sequence, 1000), 0);
+            assert_eq!(board.remaining(sequence + 2, 1000), 1000);
+        }
+    }
+}

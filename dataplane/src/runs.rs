@@ -1,0 +1,121 @@
+//! Runs of consecutive pages in consecutive frames that a peer has under way.
+//!
+//! The leaf blocks of consecutive frames are neighbours on the devices, so a run's are written as one request per
+//! device. A page of a run is complete when all of the run is.
+//!
+//! ```text
+//!   offload   fill and sum all stripes -> write data ... -> all summed: write the leaves -> all answered: complete
+//!   restore   read the leaves -> compare the roots -> read data, compare the leaves ... -> all answered: complete
+//! ```
+
+/// One run under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Which set of the engine's run.
+    pub sequence: u32,
+    /// The first page.
+    pub page: u64,
+    /// The first page's frame; the others follow it.
+    pub frame: u64,
+    /// How many pages.
+    pub pages: u16,
+    /// The next page to start, as an index into the run; `pages` when all are started.
+    pub next_page: u16,
+    /// The next stripe of that page.
+    pub next_row: u32,
+    /// Whether slots may be started: a restore must have the leaves first.
+    pub open: bool,
+    /// Slots that have not ended.
+    pub slots: u16,
+    /// Slots whose data has not been summed.
+    pub unsummed: u16,
+    /// Requests for leaf blocks that have not been answered.
+    pub leaves: u16,
+    /// Whether the leaves were asked for.
+    pub leaves_asked: bool,
+    /// The root of each page.
+    pub roots: [u64; RUN_PAGES_MAX],
+}
+
+impl Run {
+    /// Whether every slot of it was started.
+    pub fn all_started(&self) -> bool {
+        self.next_page == self.pages
+    }
+
+    /// Whether nothing of it is left to do.
+    pub fn is_complete(&self) -> bool {
+        self.all_started() && self.leaves_asked && self.slots == 0 && self.leaves == 0
+    }
+}
+
+/// All runs of a peer.
+#[derive(Debug)]
+pub struct Runs {
+    runs: Box<[Option<Run>]>,
+    /// Those with stripes to start, oldest first.
+    order: std::collections::VecDeque<u16>,
+}
+
+impl Runs {
+    /// Room for so many.
+    pub fn new(count: u16) -> Runs {
+        let count = usize::from(count);
+        Runs { runs: vec![None; count].into_boxed_slice(), order: std::collections::VecDeque::with_capacity(count) }
+    }
+
+    /// Takes up a run, if there is room.
+    pub fn begin(&mut self, run: Run) -> Option<u16> {
+        let index = self.runs.iter().position(Option::is_none)?;
+        self.runs[index] = Some(run);
+        let index = u16::try_from(index).expect("the table was sized by a u16");
+        self.order.push_back(index);
+        Some(index)
+    }
+
+    /// A run under way.
+    ///
+    /// # Panics
+    /// When there is none of that number.
+    pub fn get(&mut self, index: u16) -> &mut Run {
+        self.runs[usize::from(index)].as_mut().expect("only runs under way are named")
+    }
+
+    /// The oldest run with a stripe that may be started.
+    pub fn startable(&mut self) -> Option<u16> {
+        while let Some(&oldest) = self.order.front() {
+            if !self.get(oldest).all_started() {
+                break;
+            }
+            self.order.pop_front();
+        }
+        let runs = &self.runs;
+        let ready = |index: &&u16| runs[usize::from(**index)].is_some_and(|run| run.open && !run.all_started());
+        self.order.iter().find(ready).copied()
+    }
+
+    /// Ends a run.
+    pub fn end(&mut self, index: u16) -> Run {
+        self.order.retain(|&other| other != index);
+        self.runs[usize::from(index)].take().expect("only runs under way are ended")
+    }
+
+    /// Whether there is room for one more.
+    pub fn has_room(&self) -> bool {
+        self.runs.iter().any(Option::is_none)
+    }
+
+    /// The runs of a set that are under way.
+    pub fn of_set(&self, sequence: u32) -> usize {
+        self.runs.iter().flatten().filter(|run| run.sequence == sequence).count()
+    }
+
+    /// Requests for leaf blocks that have not been answered.
+    pub fn outstanding(&self) -> usize {
+        self.runs.iter().flatten().map(|run| usize::from(run.leaves)).sum()
+    }
+}
+
+/// The most pages of one run.
+pub const RUN_PAGES_MAX: usize = 16;
+const _: () = assert!(bireme_control::controller::RUN_MAX <= RUN_PAGES_MAX as u64);
