@@ -1,2 +1,15 @@
-//! To come.
-fn main() {}
+//! The `bireme` command; see `bireme --help`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match bireme_tools::run::run(&bireme_tools::cli::Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("bireme: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}

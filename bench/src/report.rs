@@ -1,0 +1,99 @@
+//! An outcome for people and for programs.
+//!
+//! [`to_table`] is what an operator reads, [`to_json`] what programs read; `bench/docs/json.md` explains the latter.
+
+use bireme_dataplane::outcome::Outcome;
+use serde_json::{Map, Value, json};
+
+use crate::environment::Environment;
+
+mod columns;
+#[cfg(test)]
+mod sample;
+mod table;
+
+pub use columns::Columns;
+pub use table::to_table;
+
+/// An outcome as JSON: its own fields, what is derived from them, and the environment.
+pub fn to_json(outcome: &Outcome, environment: &Environment) -> Value {
+    let mut json = serde_json::to_value(outcome).expect("an outcome has text keys and finite numbers only");
+    json["throughput_bytes_per_s"] = json!(bytes_per_second(outcome));
+    for (peer, object) in outcome.peers.iter().zip(json["peers"].as_array_mut().into_iter().flatten()) {
+        let shares = peer.times.percent_tenths();
+        let percent: Map<String, Value> =
+            shares.iter().map(|&(state, tenths)| (state.name().to_owned(), json!(f64::from(tenths) / 10.0))).collect();
+        object["idle_percent"] = percent["idle"].clone();
+        object["time_percent"] = Value::Object(percent);
+    }
+    json["environment"] = serde_json::to_value(environment).expect("an environment has text keys only");
+    json
+}
+
+/// Rounded down; 0 when no time has passed.
+fn bytes_per_second(outcome: &Outcome) -> u64 {
+    let billion = u128::from(outcome.bytes) * 1_000_000_000;
+    billion.checked_div(u128::from(outcome.elapsed.0)).map_or(0, |rate| u64::try_from(rate).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_has_what_its_readers_rely_on() {
+        let json = to_json(&sample::outcome(), &sample::environment());
+        for pointer in [
+            "/kind",
+            "/elapsed_ns",
+            "/write_ns",
+            "/bytes",
+            "/throughput_bytes_per_s",
+            "/cpu_ns",
+            "/sets/0/number",
+            "/sets/0/elapsed_ns",
+            "/sets/0/write_ns",
+            "/sets/0/flush_ns",
+            "/sets/0/commit_ns",
+            "/sets/0/bytes",
+            "/peers/0/peer",
+            "/peers/0/core",
+            "/peers/0/bytes",
+            "/peers/0/transfers",
+            "/peers/0/idle_percent",
+            "/peers/0/time_percent/devices",
+            "/peers/0/time_percent/idle",
+            "/peers/0/time_ns/filling",
+            "/peers/0/achieved_depth",
+            "/peers/0/latency_ns/p99",
+            "/devices/0/path",
+            "/devices/0/bytes",
+            "/devices/0/writes",
+            "/devices/0/reads",
+            "/latency_ns/p50",
+            "/latency_ns/p90",
+            "/latency_ns/p99",
+            "/latency_ns/p99_9",
+            "/latency_ns/max",
+            "/latency_ns/mean",
+            "/latency_ns/count",
+            "/ring/device_flags/0",
+            "/ring/depth",
+            "/ring/iou_workers",
+            "/pool/uuid",
+            "/pool/chunk_bytes",
+            "/notes/0",
+            "/environment/kernel",
+            "/environment/limits/memlock_bytes",
+            "/environment/devices/0/path",
+        ] {
+            assert!(json.pointer(pointer).is_some(), "{pointer} is missing");
+        }
+        assert_eq!(json["kind"], "offload");
+        assert_eq!(json["throughput_bytes_per_s"], 2_147_483_648u64);
+        assert_eq!(json["peers"][0]["idle_percent"], 2.5);
+        let percent = json["peers"][0]["time_percent"].as_object().expect("an object");
+        let tenths: f64 = percent.values().map(|value| (value.as_f64().expect("a number") * 10.0).round()).sum();
+        assert_eq!(tenths, 1000.0);
+    }
+}
