@@ -16,6 +16,8 @@ use crate::layout::Layout;
 /// One array as peers see it.
 #[derive(Clone, Copy, Debug)]
 pub struct Array {
+    /// Level, members, chunk and page.
+    pub geometry: Geometry,
     /// Where frames and leaves lie on the devices.
     pub layout: Layout,
     /// Stripes of one slot.
@@ -33,7 +35,12 @@ pub struct Array {
 impl Array {
     /// The geometry.
     pub fn geometry(&self) -> Geometry {
-        self.layout.geometry()
+        self.geometry
+    }
+
+    /// Bytes of the leaf blocks of one page on each member.
+    pub fn leaf_bytes(&self) -> u32 {
+        u32::try_from(self.layout.leaf_bytes()).expect("a page of at most 64 MiB has less than 1 MiB of leaves")
     }
 
     /// How many devices.
@@ -90,12 +97,12 @@ impl Array {
     pub fn leaves(&self, run: u16, member: u16, pages: u16) -> Span {
         let start = u32::from(self.slots) * self.slot_bytes()
             + (u32::from(run) * u32::from(self.members()) + u32::from(member)) * self.leaf_column_bytes();
-        Span::new(start, u32::from(pages) * self.layout.leaf_bytes())
+        Span::new(start, u32::from(pages) * self.leaf_bytes())
     }
 
     /// A member's leaf blocks of one page of a run.
     pub fn page_leaves(&self, run: u16, member: u16, page: u16) -> Span {
-        let leaf_bytes = self.layout.leaf_bytes();
+        let leaf_bytes = self.leaf_bytes();
         self.leaves(run, member, page + 1).part(u32::from(page) * leaf_bytes, leaf_bytes)
     }
 
@@ -111,7 +118,7 @@ impl Array {
     }
 
     fn leaf_column_bytes(&self) -> u32 {
-        u32::from(self.run_pages) * self.layout.leaf_bytes()
+        u32::from(self.run_pages) * self.leaf_bytes()
     }
 }
 

@@ -17,7 +17,7 @@
 //! - [`port`]: the seam to the kernel (`uring`) or to a model of devices (`simulated`).
 //! - [`buffer`], [`queue`], [`checksum`], [`pattern`], [`telemetry`], [`error`]: what all of these use.
 //!
-//! Unsafe code is lifted in [`buffer`], in `port::uring` and nowhere else.
+//! Unsafe code is lifted in [`buffer`], in `port::uring`, in `device::kernel` and nowhere else.
 
 #[expect(unsafe_code, reason = "maps the memory that devices read and write")]
 pub mod buffer;
