@@ -1,1 +1,236 @@
-//! To come.
+//! Start and stop: sizes the memory, pins the peers, builds the ports on their threads, wires the mailboxes.
+//!
+//! ```text
+//!   main -- Prepare --> ledger -- Begin, Flush --> peers (one per core)
+//!    ^                   |  ^                         |
+//!    '---- Committed ----'  '------- Page, Written ---'        control: publishes orders on the board
+//! ```
+//!
+//! [`offload`] writes sets, [`restore`] reads one. Both end with all threads joined and every device released, whatever
+//! happened; what went wrong is one sentence.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use bireme_control::balance::Strategy;
+use bireme_control::raid::geometry::GeometryError;
+use bireme_control::units::{Nanos, PeerId};
+
+use crate::device::Device;
+use crate::device::file::FileError;
+use crate::device::file::input::Input;
+use crate::device::file::output::Output;
+use crate::message::Failure;
+use crate::outcome::Outcome;
+use crate::pool::error::PoolError;
+use crate::pool::{Member, Pool, Shape};
+use crate::port::Bell;
+use crate::port::uring::{Bells, SetupError, Uring, Wishes};
+use crate::telemetry::Gauges;
+
+pub mod sizing;
+mod offloading;
+mod report;
+mod restoring;
+mod threads;
+
+pub use offloading::offload;
+pub use restoring::restore;
+
+/// How an engine is built.
+#[derive(Clone)]
+pub struct Config {
+    /// How many peers.
+    pub peers: u16,
+    /// The cores that they are pinned to, in turn; all that the process may use otherwise.
+    pub cores: Option<Vec<usize>>,
+    /// Slots per peer; as many as is good and locked memory allows otherwise.
+    pub depth: Option<u32>,
+    /// Data of one slot at most.
+    pub slot_bytes: u64,
+    /// One request to a device at most.
+    pub request_bytes: u64,
+    /// How peers share the work.
+    pub strategy: Strategy,
+    /// A request that takes longer ends the run.
+    pub hang_limit: Nanos,
+    /// Called on each peer's thread before its first turn. Tests prove here what the data path does not do.
+    pub on_peer_start: Option<PeerHook>,
+}
+
+/// See [`Config::on_peer_start`].
+pub type PeerHook = Arc<dyn Fn(PeerId) + Send + Sync>;
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config").field("peers", &self.peers).field("cores", &self.cores).finish_non_exhaustive()
+    }
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            peers: 2,
+            cores: None,
+            depth: None,
+            slot_bytes: 1 << 20,
+            request_bytes: 512 << 10,
+            strategy: Strategy::Pull,
+            hang_limit: Nanos::from_secs(30),
+            on_peer_start: None,
+        }
+    }
+}
+
+/// Where the data of an offload comes from.
+#[derive(Debug)]
+pub enum Source {
+    /// Derived from a seed, this many bytes.
+    Generated {
+        /// The seed.
+        seed: u64,
+        /// How many bytes.
+        bytes: u64,
+    },
+    /// Read from a file.
+    File(Input),
+}
+
+/// What to write where.
+#[derive(Debug)]
+pub struct OffloadJob {
+    /// The members in the order given.
+    pub devices: Vec<Device>,
+    /// The shape of the pool.
+    pub shape: Shape,
+    /// Whether foreign devices and other pools may be overwritten.
+    pub destroy_data: bool,
+    /// The data.
+    pub source: Source,
+    /// How many sets, one after the other.
+    pub sets: u32,
+}
+
+/// What to read, and where to.
+#[derive(Debug)]
+pub struct RestoreJob {
+    /// The members in any order.
+    pub devices: Vec<Device>,
+    /// The file to store the set in; it is compared only otherwise.
+    pub output: Option<PathBuf>,
+}
+
+/// What the caller watches and how it interrupts.
+#[derive(Clone, Debug)]
+pub struct Handles {
+    /// Progress.
+    pub gauges: Arc<Gauges>,
+    /// Set to end the run in order.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// Why a run did not end well.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// No or too many peers.
+    #[error("{0} peers cannot work: choose 1 to {PEERS_MAX}")]
+    Peers(u16),
+    /// A core that the process may not use.
+    #[error("core {core} cannot be used: this process may run on cores {allowed}; see --cores")]
+    Core {
+        /// The core.
+        core: usize,
+        /// Those that it may use.
+        allowed: String,
+    },
+    /// A shape that cannot be.
+    #[error(transparent)]
+    Geometry(#[from] GeometryError),
+    /// A size that cannot be.
+    #[error(transparent)]
+    Sizing(#[from] sizing::SizingError),
+    /// A ring that cannot be had.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// A pool that cannot be opened.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// An output that cannot be written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A thread that could not be started.
+    #[error("a thread could not be started ({0}): raise the limit of processes (ulimit -u)")]
+    Thread(std::io::Error),
+    /// Nothing to write, or more than a set may have.
+    #[error("a set of {bytes} bytes cannot be written: choose 1 byte to {most} bytes, or a larger --page")]
+    SetSize {
+        /// The size.
+        bytes: u64,
+        /// The most.
+        most: u64,
+    },
+    /// There is no committed set.
+    #[error("the pool on {first} holds no data set: nothing was ever committed to it")]
+    Empty {
+        /// The first device.
+        first: PathBuf,
+    },
+    /// The operator has interrupted it.
+    #[error("stopped by a signal; {0}")]
+    Stopped(String),
+    /// It failed on the way. The first part is the cause, the second what became of the sets.
+    #[error("{sentence}; {consequence}")]
+    Failed {
+        /// The cause.
+        sentence: String,
+        /// What became of the sets.
+        consequence: String,
+    },
+    /// A thread panicked: a fault of ours.
+    #[error("a thread of the engine has died: this is a fault of Bireme; nothing of the unfinished set was committed")]
+    Died,
+}
+
+/// A pool as the engine has it: opened, with the devices in the order of its members.
+struct Opened {
+    pool: Pool,
+    devices: Vec<Device>,
+    origin: Instant,
+}
+
+/// Opens the devices' pool with a port of this thread, which is closed again before the others are built.
+fn open(
+    devices: Vec<Device>,
+    how: impl FnOnce(&[Member], &mut Uring) -> Result<Pool, PoolError>,
+) -> Result<Opened, EngineError> {
+    let origin = Instant::now();
+    let members: Vec<Member> =
+        devices.iter().map(|device| Member { path: device.path().to_owned(), bytes: device.bytes() }).collect();
+    let mut port = main_port(&devices, origin, &Bells::new(1), Bell(0))?;
+    let pool = how(&members, &mut port)?;
+    let mut given: Vec<Option<Device>> = devices.into_iter().map(Some).collect();
+    let devices = pool.order().iter().filter_map(|&index| given[index].take()).collect();
+    Ok(Opened { pool, devices, origin })
+}
+
+/// A port for metadata: a few requests at a time, in memory that registers under any limit.
+fn main_port(devices: &[Device], origin: Instant, bells: &Bells, bell: Bell) -> Result<Uring, SetupError> {
+    let files: Vec<_> = devices.iter().map(Device::as_fd).collect();
+    let limit = 16 * u32::try_from(devices.len().max(1)).expect("few devices");
+    let bells = bells.clone();
+    Uring::new(&Wishes { files: &files, region_bytes: METADATA_REGION, limit, weave_pieces: 0, origin, bells, bell })
+}
+
+fn failed(failure: Failure, paths: &[PathBuf], input: Option<&std::path::Path>, consequence: String) -> EngineError {
+    EngineError::Failed { sentence: failure.sentence(paths, input), consequence }
+}
+
+/// The result of a run.
+pub type Ended = Result<Outcome, EngineError>;
+
+/// The most peers of one engine.
+pub const PEERS_MAX: u16 = 256;
+const METADATA_REGION: usize = 1 << 20;

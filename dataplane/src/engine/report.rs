@@ -1,0 +1,144 @@
+//! Puts together what a run reports.
+
+use bireme_control::raid::geometry::Level;
+use bireme_control::units::Nanos;
+use nix::sys::resource::{UsageWho, getrusage};
+
+use super::threads::PeerFigures;
+use crate::array::Array;
+use crate::device::Device;
+use crate::outcome::{DeviceOutcome, Kind, Outcome, PoolFacts, RingFacts, SetOutcome};
+use crate::pool::Pool;
+use crate::requests::Traffic;
+use crate::telemetry::Latencies;
+
+/// The points in time of one set.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SetTimes {
+    pub(super) number: u64,
+    pub(super) bytes: u64,
+    pub(super) prepared: Nanos,
+    pub(super) written: Nanos,
+    pub(super) flushed: Nanos,
+    pub(super) committed: Nanos,
+}
+
+/// A run that has ended well, as the engine saw it.
+pub(super) struct Ran<'a> {
+    pub(super) kind: Kind,
+    pub(super) bytes: u64,
+    pub(super) began: Nanos,
+    pub(super) sets: Vec<SetTimes>,
+    pub(super) cpu: Nanos,
+    pub(super) workers: u32,
+    pub(super) figures: Vec<PeerFigures>,
+    pub(super) devices: &'a [Device],
+    pub(super) array: Array,
+    pub(super) depth_asked: Option<u32>,
+    pub(super) pool: PoolFacts,
+    pub(super) notes: Vec<String>,
+}
+
+pub(super) fn outcome(ran: Ran<'_>) -> Outcome {
+    let ended = ran.sets.iter().map(|set| set.committed).max().unwrap_or(ran.began);
+    let written = ran.sets.iter().map(|set| set.written).max().unwrap_or(ran.began);
+    let mut devices: Vec<_> = ran.devices.iter().map(|device| (device.path().to_owned(), Traffic::default())).collect();
+    let mut latency = Latencies::new();
+    for peer in &ran.figures {
+        latency.merge(&peer.outcome.latency);
+        for ((_, sum), traffic) in devices.iter_mut().zip(&peer.traffic) {
+            sum.bytes += traffic.bytes;
+            sum.writes += traffic.writes;
+            sum.reads += traffic.reads;
+        }
+    }
+    let ring = ring_facts(&ran);
+    let device = |(path, sum): (_, Traffic)| DeviceOutcome { path, bytes: sum.bytes, writes: sum.writes, reads: sum.reads };
+    Outcome {
+        kind: ran.kind,
+        bytes: ran.bytes,
+        elapsed: ended.since(ran.began),
+        write: written.since(ran.began),
+        cpu: ran.cpu,
+        sets: sets(&ran.sets, ran.began),
+        peers: ran.figures.into_iter().map(|peer| peer.outcome).collect(),
+        devices: devices.into_iter().map(device).collect(),
+        latency,
+        ring,
+        pool: ran.pool,
+        notes: ran.notes,
+    }
+}
+
+/// A set's time starts when it has its frames and the one before it is written: peers turn to it then.
+fn sets(times: &[SetTimes], began: Nanos) -> Vec<SetOutcome> {
+    let mut free = began;
+    let mut outcomes = Vec::with_capacity(times.len());
+    for (index, set) in times.iter().enumerate() {
+        let start = if index == 0 { began } else { set.prepared.max(free) };
+        free = set.written;
+        outcomes.push(SetOutcome {
+            number: set.number,
+            bytes: set.bytes,
+            elapsed: set.committed.since(start),
+            write: set.written.since(start),
+            flush: set.flushed.since(set.written),
+            commit: set.committed.since(set.flushed),
+        });
+    }
+    outcomes
+}
+
+fn ring_facts(ran: &Ran<'_>) -> RingFacts {
+    let Some(effective) = ran.figures.first().map(|peer| &peer.effective) else { return RingFacts::default() };
+    let names = |flags: &[&str]| flags.iter().map(|&flag| flag.to_owned()).collect();
+    let opcodes = match effective.woven_fixed {
+        true => "READV_FIXED/WRITEV_FIXED",
+        false => "READV/WRITEV: the kernel lacks READV_FIXED and WRITEV_FIXED (Linux 6.15)",
+    };
+    RingFacts {
+        device_flags: names(&effective.device_flags),
+        refused_flags: names(&effective.refused_flags),
+        event_flags: names(&effective.event_flags),
+        opcodes: format!("READ_FIXED/WRITE_FIXED for devices, {opcodes} for the data file"),
+        registered_files: effective.registered_files > 0,
+        registered_buffers: effective.registered_bytes > 0,
+        paging: effective.paging.to_owned(),
+        depth_asked: ran.depth_asked.unwrap_or(super::sizing::DEPTH),
+        depth: u32::from(ran.array.slots),
+        slot_bytes: u64::from(ran.array.slot_bytes()),
+        request_bytes: u64::from(ran.array.request_bytes),
+        iou_workers: ran.workers,
+    }
+}
+
+pub(super) fn pool_facts(pool: &Pool) -> PoolFacts {
+    let geometry = pool.geometry();
+    PoolFacts {
+        uuid: pool.uuid().to_string(),
+        level: match geometry.level() {
+            Level::Raid0 => "RAID 0".to_owned(),
+        },
+        members: usize::from(geometry.members()),
+        chunk_bytes: u64::from(geometry.chunk_bytes()),
+        page_bytes: u64::from(geometry.page_bytes()),
+        frames: pool.layout().frames(),
+        frames_free: 0,
+    }
+}
+
+/// CPU time of the process so far, user and system.
+pub(super) fn cpu_time() -> Nanos {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Nanos::ZERO };
+    let nanos = |value: i64| u64::try_from(value).unwrap_or(0);
+    let times = [usage.user_time(), usage.system_time()];
+    Nanos(times.iter().map(|time| nanos(time.tv_sec()) * 1_000_000_000 + nanos(time.tv_usec()) * 1000).sum())
+}
+
+/// Kernel threads that work off what a ring could not do without blocking.
+pub(super) fn iou_workers() -> u32 {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0 };
+    let named = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+    let workers = tasks.flatten().filter(|task| task.path().is_dir()).map(named).filter(|name| name.starts_with("iou-wrk"));
+    u32::try_from(workers.count()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,147 @@
+//! How large slots and requests are, and how many slots a peer has.
+//!
+//! A slot holds whole stripes. Where the depth is not given, it is what keeps devices busy, or what the limit of locked
+//! memory allows without root; a depth that was given is never changed.
+
+use bireme_control::raid::geometry::{BLOCK_BYTES, Geometry};
+use nix::sys::resource::{Resource, getrlimit};
+
+use crate::array::Array;
+use crate::buffer::REGION_BYTES_MAX;
+use crate::layout::Layout;
+use crate::runs::RUN_PAGES_MAX;
+
+/// A size that cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SizingError {
+    /// A request that is no multiple of a block.
+    #[error("requests of {0} bytes cannot be made: choose a multiple of 4 KiB, at most 64 MiB")]
+    Request(u64),
+    /// A slot that is no multiple of a block.
+    #[error("a slot of {0} bytes cannot be used: choose a multiple of 4 KiB, at most 64 MiB")]
+    Slot(u64),
+    /// Too much memory or too many requests.
+    #[error("a depth of {depth} slots of {slot_bytes} bytes needs {bytes} bytes and {requests} requests per peer; at most {REGION_BYTES_MAX} bytes and {REQUESTS_MAX} requests can be registered: lower --depth or --slot")]
+    Depth {
+        /// Slots per peer.
+        depth: u32,
+        /// Bytes of a slot.
+        slot_bytes: u64,
+        /// Bytes of all of a peer's memory.
+        bytes: u64,
+        /// Its requests.
+        requests: u64,
+    },
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// Slots per peer, if the operator named them.
+    pub depth: Option<u32>,
+    /// Data of one slot at most.
+    pub slot_bytes: u64,
+    /// One request at most.
+    pub request_bytes: u64,
+    /// How many peers share the limit of locked memory.
+    pub peers: u16,
+}
+
+/// The sizes of one peer's array, and a note where the limit of locked memory made the depth smaller.
+pub fn size(geometry: Geometry, layout: Layout, ask: Ask) -> Result<(Array, Option<String>), SizingError> {
+    let request_bytes = whole_blocks(ask.request_bytes).ok_or(SizingError::Request(ask.request_bytes))?;
+    let slot_bytes = whole_blocks(ask.slot_bytes).ok_or(SizingError::Slot(ask.slot_bytes))?;
+    let slot_rows = (slot_bytes / geometry.stripe_bytes()).clamp(1, geometry.frame_rows());
+    let with = |slots: u32| {
+        let slots_per_page = geometry.frame_rows().div_ceil(slot_rows);
+        // As many runs as slots can hold pages, one whose leaves are on their way, and one that begins.
+        let runs = slots.div_ceil(slots_per_page) + 2;
+        let pages = u16::try_from(RUN_PAGES_MAX).expect("small");
+        let array = Array { geometry, layout, slot_rows, slots: 0, request_bytes, run_pages: pages, runs: 0 };
+        let fits = u16::try_from(slots).ok().zip(u16::try_from(runs).ok());
+        let array = fits.map(|(slots, runs)| Array { slots, runs, ..array });
+        let bytes = u64::from(slots) * u64::from(array_slot_bytes(geometry, slot_rows));
+        let requests = array.map_or(u64::MAX, |array| u64::from(array.requests()));
+        let good = |array: &Array| array.region_bytes() <= u64::from(REGION_BYTES_MAX) && requests <= REQUESTS_MAX;
+        let slot_bytes = u64::from(array_slot_bytes(geometry, slot_rows));
+        array.filter(good).ok_or(SizingError::Depth { depth: slots, slot_bytes, bytes, requests })
+    };
+    if let Some(depth) = ask.depth {
+        return Ok((with(depth)?, None));
+    }
+    let limit = locked_memory_limit().map(|bytes| bytes / u64::from(ask.peers) * 7 / 8);
+    let mut depth = DEPTH;
+    loop {
+        match (with(depth), limit) {
+            (Ok(array), Some(limit)) if depth > 1 && array.region_bytes() > limit => depth -= 1,
+            (Err(_), _) if depth > 1 => depth -= 1,
+            (Ok(array), _) => return Ok((array, (depth < DEPTH).then(|| note(depth)))),
+            (Err(error), _) => return Err(error),
+        }
+    }
+}
+
+fn note(depth: u32) -> String {
+    format!("the limit of locked memory allows {depth} slots per peer where {DEPTH} are usual: run with sudo, or raise ulimit -l")
+}
+
+fn array_slot_bytes(geometry: Geometry, rows: u32) -> u32 {
+    geometry.stripe_bytes() * rows
+}
+
+/// Bytes that this process may lock; `None` without a limit, as for root.
+fn locked_memory_limit() -> Option<u64> {
+    let unlimited = nix::unistd::geteuid().is_root();
+    let (soft, _) = getrlimit(Resource::RLIMIT_MEMLOCK).ok()?;
+    (!unlimited && soft != nix::libc::RLIM_INFINITY).then_some(soft)
+}
+
+fn whole_blocks(bytes: u64) -> Option<u32> {
+    let good = bytes > 0 && bytes <= SIZE_MAX && bytes.is_multiple_of(BLOCK_BYTES);
+    u32::try_from(bytes).ok().filter(|_| good)
+}
+
+/// Slots per peer that keep devices busy.
+pub const DEPTH: u32 = 8;
+const SIZE_MAX: u64 = 64 << 20;
+const REQUESTS_MAX: u64 = 16_384;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bireme_control::raid::geometry::Level;
+
+    fn sized(members: usize, chunk: u64, page: u64, ask: Ask) -> Result<Array, SizingError> {
+        let geometry = Geometry::new(Level::Raid0, members, chunk, page).expect("a usable shape");
+        let layout = Layout::new(geometry, 4 << 30).expect("room");
+        size(geometry, layout, ask).map(|(array, _)| array)
+    }
+
+    #[test]
+    fn a_slot_holds_whole_stripes_of_one_frame() {
+        let ask = Ask { depth: Some(4), slot_bytes: 1 << 20, request_bytes: 512 << 10, peers: 1 };
+        #[rustfmt::skip]
+        let cases = [
+            // members, chunk, page, rows of a slot
+            (4, 64 << 10, 4 << 20, 4),
+            (5, 64 << 10, 4 << 20, 3),
+            (1, 16 << 10, 4 << 20, 64),
+            (4, 1 << 20, 4 << 20, 1),
+            (2, 64 << 10, 128 << 10, 1),
+        ];
+        for (members, chunk, page, rows) in cases {
+            let array = sized(members, chunk, page, ask).expect("sizes");
+            assert_eq!(array.slot_rows, rows, "{members} members, chunk {chunk}, page {page}");
+        }
+    }
+
+    #[test]
+    fn figures_that_cannot_work_are_refused() {
+        let ask = Ask { depth: Some(4), slot_bytes: 1 << 20, request_bytes: 512 << 10, peers: 1 };
+        let shape = |ask| sized(4, 64 << 10, 4 << 20, ask);
+        assert_eq!(shape(Ask { request_bytes: 1000, ..ask }).unwrap_err(), SizingError::Request(1000));
+        assert_eq!(shape(Ask { slot_bytes: 0, ..ask }).unwrap_err(), SizingError::Slot(0));
+        assert!(matches!(shape(Ask { depth: Some(2000), ..ask }), Err(SizingError::Depth { .. })));
+        assert!(matches!(shape(Ask { depth: Some(100_000), ..ask }), Err(SizingError::Depth { .. })));
+    }
+}
