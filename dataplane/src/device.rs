@@ -97,7 +97,7 @@ impl Device {
         let (alignment, logical_block_bytes) = alignment(path, &file, identity)?;
         let head = first_blocks(&file).map_err(failed("reading the first blocks of"))?;
         if let Some(table) = signature::partition_table(&head) {
-            let found = format!("it holds a {table}");
+            let found = format!("its start holds the {table}");
             return Err(DeviceError::Partitioned { path: path.into(), found });
         }
         let kind = if matches!(identity, Identity::Block(_)) { Kind::Block } else { Kind::File };
