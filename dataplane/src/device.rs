@@ -368,6 +368,20 @@ mod tests {
     }
 
     #[test]
+    fn a_forbidden_file_is_refused_in_a_sentence() {
+        use std::os::unix::fs::PermissionsExt;
+        if nix::unistd::geteuid().is_root() {
+            println!("skipped: root may open everything");
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = file(folder.path(), "a", 8192);
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o000)).expect("forbidden");
+        let error = Device::open(&path, Purpose::Write).expect_err("refused");
+        assert!(matches!(error, DeviceError::NoPermission { .. }), "{error}");
+    }
+
+    #[test]
     fn readers_share_a_file_and_a_writer_does_not() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = file(folder.path(), "a", 8192);
