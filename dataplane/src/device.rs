@@ -97,7 +97,7 @@ impl Device {
         let (alignment, logical_block_bytes) = alignment(path, &file, identity)?;
         let head = first_blocks(&file).map_err(failed("reading the first blocks of"))?;
         if let Some(table) = signature::partition_table(&head) {
-            let found = format!("it holds a {table}");
+            let found = format!("its start holds the {table}");
             return Err(DeviceError::Partitioned { path: path.into(), found });
         }
         let kind = if matches!(identity, Identity::Block(_)) { Kind::Block } else { Kind::File };
@@ -365,6 +365,20 @@ mod tests {
             let error = Device::open_all(&[&path, other], Purpose::Read).expect_err("the same");
             assert!(matches!(error, DeviceError::SameDevice { .. }), "{error}");
         }
+    }
+
+    #[test]
+    fn a_forbidden_file_is_refused_in_a_sentence() {
+        use std::os::unix::fs::PermissionsExt;
+        if nix::unistd::geteuid().is_root() {
+            println!("skipped: root may open everything");
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = file(folder.path(), "a", 8192);
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o000)).expect("forbidden");
+        let error = Device::open(&path, Purpose::Write).expect_err("refused");
+        assert!(matches!(error, DeviceError::NoPermission { .. }), "{error}");
     }
 
     #[test]

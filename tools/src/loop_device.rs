@@ -113,16 +113,18 @@ fn kernel_error(doing: &'static str, path: &Path, source: io::Error) -> LoopErro
     }
 }
 
-/// The device as the kernel now describes it; detached again if it does not.
+/// The device as the kernel now describes it; detached again if that fails.
 fn attached(path: &Path, device: &File) -> Result<LoopDevice, LoopError> {
-    let number = device.metadata().map_err(|source| kernel_error("looking up", path, source))?.rdev();
-    match list().into_iter().find(|found| found.number == number) {
-        Some(found) => Ok(found),
-        None => {
-            let _ = ioctls::clear(device);
-            Err(kernel_error("looking up", path, io::Error::from(Errno::ENXIO)))
-        }
-    }
+    let describe = || {
+        ioctls::make_writable(device)?;
+        let number = device.metadata()?.rdev();
+        let found = list().into_iter().find(|found| found.number == number);
+        found.ok_or_else(|| io::Error::from(Errno::ENXIO))
+    };
+    describe().map_err(|source| {
+        let _ = ioctls::clear(device);
+        kernel_error("looking up", path, source)
+    })
 }
 
 /// Whether it still has the backing file that it had; its number may have gone to another file since.

@@ -1,4 +1,4 @@
-//! The three requests that attach and detach a loop device, and the only unsafe code of this crate.
+//! The requests that attach and detach a loop device, and the only unsafe code of this crate.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, RawFd};
@@ -24,6 +24,14 @@ pub(super) fn configure(device: &File, backing: &File, block_bytes: u32) -> Resu
 pub(super) fn clear(device: &File) -> Result<()> {
     // SAFETY: LOOP_CLR_FD has no argument, and `device` is open as long as it is borrowed.
     unsafe { clear_fd(device.as_raw_fd()) }?;
+    Ok(())
+}
+
+/// Clears the read-only mark, which outlives a detach: the next user of the device would inherit it.
+pub(super) fn make_writable(device: &File) -> Result<()> {
+    let read_only: libc::c_int = 0;
+    // SAFETY: BLKROSET reads one `int`, which `read_only` is, and `device` is open as long as it is borrowed.
+    unsafe { set_read_only(device.as_raw_fd(), &raw const read_only) }?;
     Ok(())
 }
 
@@ -62,4 +70,10 @@ nix::ioctl_write_ptr_bad!(
     loop_configure,
     0x4C0A,
     LoopConfig
+);
+nix::ioctl_write_ptr_bad!(
+    /// BLKROSET
+    set_read_only,
+    0x125D,
+    libc::c_int
 );

@@ -8,6 +8,9 @@ use super::*;
 
 const BYTES: usize = 4 << 20;
 
+/// What stands where.
+type Parts = Vec<(usize, &'static [u8])>;
+
 fn head(parts: &[(usize, &[u8])]) -> Vec<u8> {
     let mut head = vec![0; BYTES];
     for (offset, bytes) in parts {
@@ -18,9 +21,9 @@ fn head(parts: &[(usize, &[u8])]) -> Vec<u8> {
 
 #[test]
 fn marks_at_the_start_are_named() {
-    let partition: &[u8] = b"\x80\x00\x00\x00\x83\x00\x00\x00\x00\x08\x00\x00\x00\x10\x00\x00";
+    let partition: &'static [u8] = b"\x80\x00\x00\x00\x83\x00\x00\x00\x00\x08\x00\x00\x00\x10\x00\x00";
     #[rustfmt::skip]
-    let cases: Vec<(Option<&str>, Vec<(usize, &[u8])>)> = vec![
+    let cases: Vec<(Option<&str>, Parts)> = vec![
         (None,                          vec![]),
         (None,                          vec![(100, b"anything")]),
         (None,                          vec![(510, b"\x55\xaa")]),
