@@ -183,12 +183,19 @@ impl Comparison {
         let mut text = columns.print();
         text += &format!("\nMedian ratio Bireme / fio: {}\n", verdict(&self.ratios(), interval(&self.ratios())));
         text += &self.calibration().map_or(String::new(), |line| line + "\n");
+        text += self.too_short();
         text += &format!("{} per run onto {devices} devices, durable at the end\n", size::print(plan.bytes));
         text += &format!("{}, tuning {}: {}\n", self.fio_version, plan.tuning.name(), plan.tuning.options().join(" "));
         text += &format!("bireme: {}\n", words(&bireme::arguments(plan)).join(" "));
         text += "CPU is that of each whole process, start and end included, without the kernel's own threads\n";
         text += &format!("{}, Linux {}, {}\n", environment.cpu, environment.kernel, environment.time);
         text
+    }
+
+    /// fio counts whole milliseconds, so short runs are rounded by more than the tools differ.
+    fn too_short(&self) -> &'static str {
+        let short = self.medians(|pair| pair.fio.elapsed.0 as f64) < SHORT_NANOS;
+        if short { "Too short to trust: fio counts whole milliseconds; choose a larger --size\n" } else { "" }
     }
 
     /// What each tool reached of the caps: near 100 % means that the cap decides the ratio, not the tools.
@@ -232,6 +239,9 @@ fn verdict(ratios: &[f64], interval: Option<Interval>) -> String {
 fn words(arguments: &[OsString]) -> Vec<String> {
     arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect()
 }
+
+/// Below this a millisecond is more than half a percent.
+const SHORT_NANOS: f64 = 200e6;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! A child process with a time limit, that is always reaped and never outlives this process by a signal.
 
 use std::io::{self, Read};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use bireme_control::units::Nanos;
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -48,6 +49,8 @@ impl Runner {
     /// Runs a command to its end; an error is a sentence that begins with `name`.
     pub(super) fn run(&mut self, name: &str, command: &mut Command, limit: Duration) -> Result<Ended, String> {
         let before = children_cpu();
+        // A group of its own: what the child starts holds its output too, and must end with it.
+        command.process_group(0);
         let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = spawned.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => format!("{name} was not found: install it, or say where it is"),
@@ -83,12 +86,9 @@ impl Runner {
             }
         };
         if early.is_some() {
-            // Not reaped yet, so the number is still the child's. It may have ended by itself: then this does nothing.
-            if let Ok(pid) = i32::try_from(child.id()) {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-            }
+            end_group(child, Signal::SIGTERM);
             if self.events.recv_timeout(GRACE).is_err() {
-                let _ = child.kill();
+                end_group(child, Signal::SIGKILL);
             }
         }
         let status = child.wait().map_err(|error| format!("it cannot be waited for: {error}"))?;
@@ -103,6 +103,14 @@ impl Drop for Runner {
             // It ends because its iterator is closed.
             let _ = thread.join();
         }
+    }
+}
+
+/// The child is not reaped yet, so its number still names its group.
+fn end_group(child: &Child, signal: Signal) {
+    if let Ok(group) = i32::try_from(child.id()) {
+        // All of it may have ended by itself: then there is nothing to do.
+        let _ = killpg(Pid::from_raw(group), signal);
     }
 }
 
@@ -142,8 +150,8 @@ mod tests {
         assert!(ended.cpu > Nanos::ZERO);
         let error = runner.run("sh", Command::new("sh").args(["-c", "echo why >&2; exit 3"]), minute);
         assert_eq!(error.expect_err("it fails"), "sh failed (exit status: 3): why");
-        let error = runner.run("sleep", Command::new("sleep").arg("60"), Duration::from_millis(20));
-        assert_eq!(error.expect_err("too slow"), "sleep was ended: it did not finish within 0 s");
+        let error = runner.run("sh", Command::new("sh").args(["-c", "sleep 60 & wait"]), Duration::from_millis(20));
+        assert_eq!(error.expect_err("too slow"), "sh was ended: it did not finish within 0 s");
         let error = runner.run("x", &mut Command::new("/nonexistent/x"), minute);
         assert!(error.expect_err("absent").starts_with("x was not found"));
     }
