@@ -7,3 +7,4 @@
 pub mod environment;
 pub mod report;
 pub mod size;
+pub mod versus;

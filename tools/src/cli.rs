@@ -32,7 +32,6 @@ pub enum Command {
 /// `bireme offload`.
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("source").required(true).args(["input", "size"]))]
-#[expect(clippy::struct_excessive_bools, reason = "independent switches of a command line")]
 pub struct Offload {
     /// The file to offload.
     #[arg(long, value_name = "FILE")]
