@@ -30,12 +30,14 @@ use crate::port::Bell;
 use crate::port::uring::{Bells, SetupError, Uring, Wishes};
 use crate::telemetry::Gauges;
 
-pub mod sizing;
+mod metadata;
 mod offloading;
 mod report;
 mod restoring;
+pub mod sizing;
 mod threads;
 
+pub use metadata::{Metadata, Set, metadata};
 pub use offloading::offload;
 pub use restoring::restore;
 

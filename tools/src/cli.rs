@@ -22,7 +22,7 @@ pub enum Command {
     Offload(Offload),
     /// Read the newest data set back, compare all checksums, and store it in a file.
     Restore(Restore),
-    /// Write the newest data set to standard output, with all checksums compared.
+    /// Print the pool's metadata as JSON: sets, frames and roots, for readers other than this program.
     Export(Export),
     /// Loop devices for trying things out.
     #[command(subcommand)]
@@ -31,14 +31,13 @@ pub enum Command {
 
 /// `bireme offload`.
 #[derive(Args, Debug)]
-#[command(group = ArgGroup::new("source").required(true).args(["input", "size"]))]
 pub struct Offload {
     /// The file to offload.
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
     /// Offload this much generated data instead of a file, such as 1GiB.
-    #[arg(long, value_parser = size::parse)]
-    pub size: Option<u64>,
+    #[arg(long, value_parser = size::parse, default_value = "1GiB", conflicts_with = "input")]
+    pub size: u64,
     /// Generated data derives from this number: the same seed gives the same bytes.
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "input")]
     pub seed: u64,
@@ -84,7 +83,7 @@ pub struct Restore {
     /// The file to store the data set in.
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Compare generated data with what the seed gives, beside the checksums. Alone, nothing is stored.
+    /// Compare every checksum; this is done in any case. Alone, nothing is stored.
     #[arg(long)]
     pub verify: bool,
     /// Sharing of the work, and how requests are made.
@@ -101,9 +100,6 @@ pub struct Export {
     /// The devices of the pool; several may follow.
     #[arg(long = "device", value_name = "PATH", num_args = 1.., required = true)]
     pub devices: Vec<PathBuf>,
-    /// Sharing of the work, and how requests are made.
-    #[command(flatten)]
-    pub tuning: Tuning,
 }
 
 /// What offload and restore share.
@@ -124,7 +120,7 @@ pub struct Tuning {
     /// One request to a device at most.
     #[arg(long, value_name = "SIZE", value_parser = size::parse, default_value = "512KiB")]
     pub request: u64,
-    /// Give up when nothing has ended for this long, such as 30s or 2m.
+    /// Give up when a request has not been answered for this long, such as 30s or 2m.
     #[arg(long, value_name = "TIME", value_parser = span, default_value = "30s")]
     pub hang_limit: Nanos,
 }

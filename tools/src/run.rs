@@ -1,6 +1,28 @@
 //! What each command does: builds the configuration, runs the engine, prints the reports.
 
-use crate::cli::{Cli, Command, Export, Lab, LabDown, LabUp, Offload, Restore};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use bireme_bench::environment::Environment;
+use bireme_bench::report;
+use bireme_bench::size;
+use bireme_control::balance::Strategy;
+use bireme_control::raid::geometry::{Geometry, Level, default_chunk};
+use bireme_dataplane::device::file::input::Input;
+use bireme_dataplane::device::{Device, DeviceFacts, Purpose};
+use bireme_dataplane::engine::{self, Config, Handles, OffloadJob, RestoreJob, Source};
+use bireme_dataplane::outcome::Outcome;
+use bireme_dataplane::pool::Shape;
+use bireme_dataplane::telemetry::Gauges;
+use serde_json::Value;
+
+use crate::cli::{Balance, Cli, Command, Export, Lab, LabDown, LabUp, Offload, Reports, Restore, Tuning};
+use crate::lab;
+use crate::live::Live;
+use crate::signals::SignalWatch;
+
+mod scratch;
 
 /// Runs a command; an error is a sentence for the operator.
 pub fn run(cli: &Cli) -> Result<(), String> {
@@ -13,22 +35,172 @@ pub fn run(cli: &Cli) -> Result<(), String> {
     }
 }
 
-fn offload(_: &Offload) -> Result<(), String> {
-    Err("offload is not wired yet".to_owned())
+fn offload(arguments: &Offload) -> Result<(), String> {
+    let source = match &arguments.input {
+        Some(path) => Source::File(Input::open(path).map_err(sentence)?),
+        None => Source::Generated { seed: arguments.seed, bytes: arguments.size },
+    };
+    let bytes = match &source {
+        Source::File(input) => input.bytes(),
+        Source::Generated { bytes, .. } => *bytes,
+    };
+    let is_scratch = arguments.devices.is_empty();
+    let count = if is_scratch { scratch::FILES } else { arguments.devices.len() };
+    let chunk = arguments.chunk.unwrap_or_else(|| default_chunk(count, arguments.page));
+    let geometry = Geometry::new(Level::Raid0, count, chunk, arguments.page).map_err(sentence)?;
+    let paths = match is_scratch {
+        true => scratch::create(geometry, bytes, arguments.sets)?,
+        false => arguments.devices.clone(),
+    };
+    let devices = Device::open_all(&paths, Purpose::Write).map_err(sentence)?;
+    if let Source::File(input) = &source {
+        input.check_apart(&devices).map_err(sentence)?;
+    }
+    let facts: Vec<DeviceFacts> = devices.iter().map(Device::facts).collect();
+    let job = OffloadJob {
+        devices,
+        shape: Shape { geometry },
+        destroy_data: arguments.destroy_data || is_scratch,
+        source,
+        sets: arguments.sets,
+    };
+    let config = config(&arguments.tuning, arguments.balance);
+    let total = bytes.saturating_mul(u64::from(arguments.sets));
+    let mut outcome = watched(paths.len(), total, |handles| engine::offload(job, &config, handles))?;
+    let seed = arguments.input.is_none().then_some(arguments.seed);
+    if is_scratch {
+        outcome.notes.push(scratch::note(&paths));
+    }
+    let verified = match is_scratch || arguments.verify {
+        true => Some(read_back(&paths, None, &config, bytes)?),
+        false => None,
+    };
+    print(&outcome, verified.as_ref(), &facts, seed, &arguments.reports)
 }
 
-fn restore(_: &Restore) -> Result<(), String> {
-    Err("restore is not wired yet".to_owned())
+fn restore(arguments: &Restore) -> Result<(), String> {
+    let devices = Device::open_all(&arguments.devices, Purpose::Read).map_err(sentence)?;
+    let facts: Vec<DeviceFacts> = devices.iter().map(Device::facts).collect();
+    let config = config(&arguments.tuning, Balance::Pull);
+    let job = RestoreJob { devices, output: arguments.output.clone() };
+    let outcome = watched(arguments.devices.len(), 0, |handles| engine::restore(job, &config, handles))?;
+    print(&outcome, None, &facts, None, &arguments.reports)
 }
 
-fn export(_: &Export) -> Result<(), String> {
-    Err("export is not wired yet".to_owned())
+/// Reads the newest set back and compares it.
+fn read_back(paths: &[PathBuf], output: Option<PathBuf>, config: &Config, bytes: u64) -> Result<Outcome, String> {
+    let devices = Device::open_all(paths, Purpose::Read).map_err(sentence)?;
+    let job = RestoreJob { devices, output };
+    watched(paths.len(), bytes, |handles| engine::restore(job, config, handles))
+        .map_err(|error| format!("the set was written and committed, but reading it back failed: {error}"))
 }
 
-fn lab_up(_: &LabUp) -> Result<(), String> {
-    Err("lab up is not wired yet".to_owned())
+/// Runs something with a live line, and ends it in order when the operator asks.
+fn watched(
+    devices: usize,
+    total: u64,
+    run: impl FnOnce(&Handles) -> engine::Ended,
+) -> Result<Outcome, String> {
+    let handles = Handles { gauges: Arc::new(Gauges::new(devices)), stop: Arc::new(AtomicBool::new(false)) };
+    // The engine looks at the flag by itself.
+    let signals = SignalWatch::start(handles.stop.clone(), || {}).map_err(|e| format!("signals cannot be watched: {e}"))?;
+    let live = Live::start(handles.gauges.clone(), total).map_err(|e| format!("the live line cannot start: {e}"))?;
+    let ended = run(&handles);
+    live.stop();
+    drop(signals);
+    ended.map_err(sentence)
 }
 
-fn lab_down(_: &LabDown) -> Result<(), String> {
-    Err("lab down is not wired yet".to_owned())
+fn config(tuning: &Tuning, balance: Balance) -> Config {
+    let cores = tuning.cores.as_ref().map(|cores| cores.0.clone());
+    let from_cores = || cores.as_ref().and_then(|list| u16::try_from(list.len()).ok());
+    Config {
+        peers: tuning.peers.or_else(from_cores).unwrap_or(Config::default().peers),
+        cores: cores.clone(),
+        depth: tuning.depth,
+        slot_bytes: tuning.slot,
+        request_bytes: tuning.request,
+        strategy: match balance {
+            Balance::Pull => Strategy::Pull,
+            Balance::Fixed => Strategy::Fixed,
+        },
+        hang_limit: tuning.hang_limit,
+        on_peer_start: None,
+    }
+}
+
+fn print(
+    outcome: &Outcome,
+    verified: Option<&Outcome>,
+    facts: &[DeviceFacts],
+    seed: Option<u64>,
+    reports: &Reports,
+) -> Result<(), String> {
+    let cores: Vec<usize> = outcome.peers.iter().filter_map(|peer| peer.core).collect();
+    let environment = Environment::gather(&cores, facts, seed);
+    let mut json = report::to_json(outcome, &environment);
+    if let (Value::Object(object), Some(verified)) = (&mut json, verified) {
+        let elapsed = serde_json::json!({ "bytes": verified.bytes, "elapsed_ns": verified.elapsed });
+        object.insert("verified".to_owned(), elapsed);
+    }
+    let text = format!("{json:#}\n");
+    let to_stdout = reports.json.as_deref() == Some(Path::new("-"));
+    if let Some(path) = reports.json.as_ref().filter(|_| !to_stdout) {
+        save(path, &text)?;
+    }
+    let mut table = report::table::to_table(outcome, &environment);
+    if let Some(verified) = verified {
+        let rate = size::print_rate(size::rate(verified.bytes, verified.elapsed));
+        table.push_str(&format!("\nverified: {} read back at {rate}, every checksum as written\n", size::print(verified.bytes)));
+    }
+    if let Some(folder) = &reports.out {
+        std::fs::create_dir_all(folder).map_err(|e| format!("{} cannot be made: {e}", folder.display()))?;
+        save(&folder.join("report.txt"), &table)?;
+        save(&folder.join("report.json"), &text)?;
+    }
+    emit(if to_stdout { &text } else { &table })
+}
+
+/// To stdout. A reader that has gone away, as `head` does, is no error.
+fn emit(text: &str) -> Result<(), String> {
+    use std::io::Write;
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(format!("the report cannot be printed: {error}")),
+        _ => Ok(()),
+    }
+}
+
+fn save(path: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|e| format!("the report cannot be written to {}: {e}", path.display()))
+}
+
+fn export(arguments: &Export) -> Result<(), String> {
+    let devices = Device::open_all(&arguments.devices, Purpose::Read).map_err(sentence)?;
+    let metadata = engine::metadata(devices).map_err(sentence)?;
+    let text = serde_json::to_string_pretty(&metadata).map_err(|e| format!("the metadata cannot be printed: {e}"))?;
+    emit(&format!("{text}\n"))
+}
+
+fn lab_up(arguments: &LabUp) -> Result<(), String> {
+    let options = lab::Options {
+        folder: arguments.folder.clone(),
+        count: u32::from(arguments.count),
+        bytes: arguments.size,
+        block_bytes: arguments.block,
+        tmpfs: arguments.tmpfs,
+    };
+    let up = lab::up(&options).map_err(sentence)?;
+    up.notes.iter().for_each(|note| eprintln!("{note}"));
+    let paths: Vec<String> = up.devices.iter().map(|path| path.display().to_string()).collect();
+    emit(&format!("{}\n", paths.join(" ")))
+}
+
+fn lab_down(arguments: &LabDown) -> Result<(), String> {
+    let down = lab::down(&arguments.folder).map_err(sentence)?;
+    down.notes.iter().for_each(|note| eprintln!("{note}"));
+    emit(&format!("{} loop devices detached, {} files removed\n", down.detached.len(), down.removed.len()))
+}
+
+fn sentence(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }
