@@ -123,7 +123,7 @@ pub fn zones(device_bytes: u64) -> [u64; 2] {
 }
 
 /// Room for the records of all frames twice over, half-full pages, and the pages that the store frees one transaction
-/// late: measured below 350 bytes per frame, taken as 512. The store grows by doubling.
+/// late. Measured after such transactions: 70 bytes per frame and 300 KiB; taken as 512 and 1 MiB.
 fn metadata_bytes(frames: u64) -> u64 {
     let need = STORE_BYTES_MIN + frames * 512;
     let mut units = 2;
@@ -138,7 +138,7 @@ pub const ZONE_BYTES: u64 = 64 << 10;
 /// Two blocks at the start of the metadata area that record, in turn, how long the store's image is.
 pub const LENGTHS_BYTES: u64 = 2 * BLOCK_BYTES;
 const SLICE_ALIGNMENT: u64 = 1 << 20;
-/// redb's files are 4096 + 2^n x this.
+/// The store may grow by doubling, to 4096 + 2^n x this.
 const STORE_UNIT_BYTES: u64 = 1_052_672;
 /// What the store takes for itself, with room to move.
 const STORE_BYTES_MIN: u64 = 1 << 20;
@@ -190,7 +190,8 @@ mod tests {
     #[test]
     fn figures_from_a_damaged_superblock_are_refused() {
         let geometry = geometry(2, 65536, 4 << 20);
-        for (frames, metadata) in [(0, 1 << 20), (u64::MAX, 1 << 20), (1, u64::MAX), (1, 0), (100, 1 << 20), (1, 4097)] {
+        for (frames, metadata) in [(0, 1 << 20), (u64::MAX, 1 << 20), (1, u64::MAX), (1, 0), (100, 1 << 20), (1, 4097)]
+        {
             assert_eq!(Layout::recorded(geometry, frames, metadata, 16 << 20), None, "{frames} {metadata}");
         }
     }

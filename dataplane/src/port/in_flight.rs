@@ -45,7 +45,7 @@ impl InFlight {
         Some(request)
     }
 
-/// Ends all requests, of a port that goes away and whose memory nobody touches any more.
+    /// Ends all requests, of a port that goes away and whose memory nobody touches any more.
     pub(super) fn clear(&mut self, region: &mut Region) {
         for ticket in 0..Ticket::try_from(self.rows.len()).expect("the limit is a u32") {
             self.leave(ticket, region);

@@ -193,10 +193,18 @@ struct UnderWay {
 
 #[derive(Debug)]
 enum Work {
-    Read { offset: u64, bytes: u32 },
-    Write { offset: u64, data: Rc<[u8]> },
+    Read {
+        offset: u64,
+        bytes: u32,
+    },
+    Write {
+        offset: u64,
+        data: Rc<[u8]>,
+    },
     /// Makes the writes up to this mark durable.
-    Flush { mark: u64 },
+    Flush {
+        mark: u64,
+    },
 }
 
 #[derive(Debug)]
@@ -256,9 +264,10 @@ impl State {
         let disk = usize::from(request.file);
         let bytes = request.operation.bytes();
         let aligned = request.offset.is_multiple_of(SECTOR) && u64::from(bytes).is_multiple_of(SECTOR);
-        let fits = self.disks.get(disk).is_some_and(|d| {
-            request.offset.checked_add(u64::from(bytes)).is_some_and(|end| end <= d.bytes())
-        });
+        let fits = self
+            .disks
+            .get(disk)
+            .is_some_and(|d| request.offset.checked_add(u64::from(bytes)).is_some_and(|end| end <= d.bytes()));
         let mut errno = self.faults.get(&self.steps).copied();
         if errno.is_none() && self.random.chance(self.errors_per_million) {
             errno = Some(libc::EIO);

@@ -19,13 +19,7 @@ pub(super) struct Disk {
 
 impl Disk {
     pub(super) fn new(bytes: u64) -> Disk {
-        Disk {
-            bytes,
-            shown: Blocks::default(),
-            durable: Blocks::default(),
-            cached: VecDeque::new(),
-            flushed: 0,
-        }
+        Disk { bytes, shown: Blocks::default(), durable: Blocks::default(), cached: VecDeque::new(), flushed: 0 }
     }
 
     pub(super) fn bytes(&self) -> u64 {

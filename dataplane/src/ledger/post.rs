@@ -1,0 +1,52 @@
+//! Letters that the ledger has written and not yet delivered.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::message::{ToMain, ToPeer};
+use crate::port::Port;
+use crate::queue::Mailbox;
+
+/// One queue per reader, so that a full mailbox holds up nobody else and each reader gets its letters in order.
+///
+/// The queues are bounded by what a run can say: two sets, one failure and one end at a time.
+#[derive(Debug)]
+pub(super) struct Post {
+    peers: Vec<(Arc<Mailbox<ToPeer>>, VecDeque<ToPeer>)>,
+    main: (Arc<Mailbox<ToMain>>, VecDeque<ToMain>),
+}
+
+impl Post {
+    pub(super) fn new(peers: Vec<Arc<Mailbox<ToPeer>>>, main: Arc<Mailbox<ToMain>>) -> Post {
+        let peers = peers.into_iter().map(|mailbox| (mailbox, VecDeque::new())).collect();
+        Post { peers, main: (main, VecDeque::new()) }
+    }
+
+    pub(super) fn peer(&mut self, peer: usize, letter: ToPeer) {
+        self.peers[peer].1.push_back(letter);
+    }
+
+    pub(super) fn main(&mut self, letter: ToMain) {
+        self.main.1.push_back(letter);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.main.1.is_empty() && self.peers.iter().all(|(_, letters)| letters.is_empty())
+    }
+
+    /// Posts what fits; `true` when nothing is left.
+    pub(super) fn deliver<P: Port>(&mut self, port: &mut P) -> bool {
+        self.peers.iter_mut().for_each(|(mailbox, letters)| empty(mailbox, letters, port));
+        empty(&self.main.0, &mut self.main.1, port);
+        self.is_empty()
+    }
+}
+
+fn empty<T, P: Port>(mailbox: &Mailbox<T>, letters: &mut VecDeque<T>, port: &mut P) {
+    while let Some(letter) = letters.pop_front() {
+        match mailbox.post(letter) {
+            Ok(bell) => bell.into_iter().for_each(|bell| port.wake(bell)),
+            Err(back) => return letters.push_front(back),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Why a pool cannot be opened or made, as sentences for the operator.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{explain, request_failed};
+use crate::layout::LayoutError;
+use crate::message::{Doing, Failure, StoreFailure};
+use crate::port::blocking::Fault;
+
+/// A pool could not be opened or made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// A device refused a request.
+    #[error("{}", describe(path, *fault))]
+    Device {
+        /// Which.
+        path: PathBuf,
+        /// The request and the answer.
+        fault: Fault,
+    },
+    /// The port itself failed.
+    #[error("the port to the devices failed: {}", explain(*.0))]
+    Port(i32),
+    /// Somebody else's data.
+    #[error(
+        "{} is not blank: it {what}. Nothing was written. Choose another device, or give --destroy-data to lose what \
+         it holds", path.display()
+    )]
+    Foreign {
+        /// Which.
+        path: PathBuf,
+        /// What was recognised, after "it".
+        what: String,
+    },
+    /// Some devices belong to a pool and some are blank.
+    #[error(
+        "{} is a member of a pool and {} is not. Nothing was written. Name the members of one pool, or give \
+         --destroy-data to make a new one", ours.display(), other.display()
+    )]
+    Mixed {
+        /// A member.
+        ours: PathBuf,
+        /// A blank device.
+        other: PathBuf,
+    },
+    /// Members of different pools.
+    #[error(
+        "{} and {} are members of different pools. Nothing was written. Name the members of one pool, or give \
+         --destroy-data to make a new one", one.display(), other.display()
+    )]
+    Different {
+        /// Of one pool.
+        one: PathBuf,
+        /// Of another.
+        other: PathBuf,
+    },
+    /// Not exactly the members of the pool.
+    #[error(
+        "{} is member {member} of a pool of {have} devices, and {given} were named. Nothing was written. Name all its \
+         members, or give --destroy-data to make a new pool", path.display()
+    )]
+    Members {
+        /// One of them.
+        path: PathBuf,
+        /// Its index.
+        member: u16,
+        /// How many the pool has.
+        have: usize,
+        /// How many were named.
+        given: usize,
+    },
+    /// Two devices claim to be the same member.
+    #[error("{} and {} are copies of one member: name one of them", one.display(), other.display())]
+    Twice {
+        /// One.
+        one: PathBuf,
+        /// The other.
+        other: PathBuf,
+    },
+    /// The pool has another shape.
+    #[error(
+        "the pool on these devices has {have}, and {want} was asked for. Nothing was written. Ask for what it has, or \
+         give --destroy-data to make a new one"
+    )]
+    Geometry {
+        /// The pool's.
+        have: String,
+        /// The one asked for.
+        want: String,
+    },
+    /// The shape is for another number of devices.
+    #[error("the shape is for {want} devices, and {given} were named")]
+    Count {
+        /// How many were named.
+        given: usize,
+        /// How many the shape has.
+        want: u16,
+    },
+    /// No pool where one was expected.
+    #[error("{} holds no pool: name the devices that offload wrote to", path.display())]
+    NoPool {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A device is too small for the shape.
+    #[error("{} is too small: {why}. Choose a larger device or a smaller --page", path.display())]
+    TooSmall {
+        /// Which.
+        path: PathBuf,
+        /// Figures.
+        why: LayoutError,
+    },
+    /// No mirror of the metadata is valid.
+    #[error(
+        "no member of the pool on {} holds metadata that can be trusted: the data cannot be found. Give --destroy-data \
+         to make a new pool", path.display()
+    )]
+    NoMetadata {
+        /// The first member.
+        path: PathBuf,
+    },
+    /// The store failed in memory.
+    #[error("{}", Failure::Store(*.0).sentence(&[], None))]
+    Store(StoreFailure),
+    /// No name for a pool.
+    #[error("/dev/urandom cannot be read: {0}")]
+    Random(std::io::Error),
+}
+
+/// Turns a fault into an error that names the device.
+pub(super) fn device(path: &Path) -> impl Fn(Fault) -> PoolError + use<> {
+    let path = path.to_path_buf();
+    move |fault| PoolError::Device { path: path.clone(), fault }
+}
+
+fn describe(path: &Path, fault: Fault) -> String {
+    match fault.doing {
+        Doing::Flush => format!("flushing {} failed: {}", path.display(), explain(fault.errno)),
+        doing => request_failed(doing.word(), path, fault.offset, fault.errno),
+    }
+}
