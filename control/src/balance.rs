@@ -119,7 +119,9 @@ mod tests {
                 mine[peer] = extent;
             }
         }
-        while let Some((peer, now)) = free_at.iter().enumerate().filter_map(|(p, t)| t.map(|t| (p, t))).min_by_key(|x| x.1) {
+        while let Some((peer, now)) =
+            free_at.iter().enumerate().filter_map(|(p, t)| t.map(|t| (p, t))).min_by_key(|x| x.1)
+        {
             if mine[peer].is_empty() {
                 let mut event = Event::Dry;
                 loop {

@@ -19,9 +19,7 @@ use bireme_control::raid::geometry::GeometryError;
 use bireme_control::units::{Nanos, PeerId};
 
 use crate::device::Device;
-use crate::device::file::FileError;
-use crate::device::file::input::Input;
-use crate::device::file::output::Output;
+use crate::device::file::{FileError, Input};
 use crate::message::Failure;
 use crate::outcome::Outcome;
 use crate::pool::error::PoolError;

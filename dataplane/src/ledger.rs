@@ -154,6 +154,11 @@ impl<P: Port> Ledger<P> {
         &self.pool
     }
 
+    /// Frames that no set holds.
+    pub fn frames_free(&self) -> u64 {
+        self.free.count()
+    }
+
     /// The port: its clock, for the driver.
     pub fn port(&self) -> &P {
         &self.port
@@ -184,7 +189,10 @@ impl<P: Port> Ledger<P> {
 
     fn hear(&mut self, letter: ToLedger, _now: Nanos) -> Result<(), Failure> {
         match letter {
-            ToLedger::Stop => self.stopping = true,
+            ToLedger::Stop => {
+                self.stopping = true;
+                (0..self.peers).for_each(|peer| self.post.peer(peer, ToPeer::Stop));
+            }
             ToLedger::Failed { failure, .. } => return Err(failure),
             _ if self.failed => {}
             ToLedger::Prepare { sequence, bytes, origin } => {

@@ -19,10 +19,10 @@
 //!
 //! Unsafe code is lifted in [`buffer`], in `port::uring`, in `device::kernel` and nowhere else.
 
-#[expect(unsafe_code, reason = "maps the memory that devices read and write")]
-pub mod buffer;
 pub mod array;
 pub mod board;
+#[expect(unsafe_code, reason = "maps the memory that devices read and write")]
+pub mod buffer;
 pub mod checksum;
 pub mod control_thread;
 pub mod desk;

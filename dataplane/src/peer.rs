@@ -7,7 +7,7 @@
 //!   sets, orders --> [ inbox | machine | runs | slots | requests ] --> letters to the ledger, counters
 //! ```
 //!
-//! One turn, always in this order: take answers; read the inbox; start one slot; post letters. The driver then submits
+//! One turn, always in this order: take answers; read the inbox; post letters; start one slot. The driver then submits
 //! everything with one system call, and sleeps in it as [`Next`] says. One slot a turn, so that what was filled is on
 //! its way to the devices while it is hot.
 //!
@@ -136,7 +136,9 @@ impl<P: Port> Peer<P> {
             self.told(now, letter);
         }
         self.look_for_stuck(now);
-        let started = self.stopping.is_none() && !self.failed && self.start_one(now);
+        let working = self.stopping.is_none() && !self.failed;
+        // New work needs the mailbox to have taken all letters, so they go first.
+        let started = self.post_letters() && working && self.start_one(now);
         self.report_written();
         let posted = self.post_letters();
         self.assert_whole();
@@ -194,7 +196,8 @@ impl<P: Port> Peer<P> {
                 let slot = self.desk.slots.get(index);
                 slot.outstanding -= 1;
                 let (run, whole) = (slot.run, slot.outstanding == 0);
-                let outcome = if whole && !self.failed { self.job.slot_answered(&mut self.desk, now, index) } else { Ok(()) };
+                let outcome =
+                    if whole && !self.failed { self.job.slot_answered(&mut self.desk, now, index) } else { Ok(()) };
                 if outcome.is_ok() && !self.failed {
                     self.end_run_if_complete(run);
                 }
@@ -204,7 +207,8 @@ impl<P: Port> Peer<P> {
                 let run = self.desk.runs.get(index);
                 run.leaves -= 1;
                 let whole = run.leaves == 0;
-                let outcome = if whole && !self.failed { self.job.leaves_answered(&mut self.desk, index) } else { Ok(()) };
+                let outcome =
+                    if whole && !self.failed { self.job.leaves_answered(&mut self.desk, index) } else { Ok(()) };
                 if outcome.is_ok() && !self.failed {
                     self.end_run_if_complete(index);
                 }

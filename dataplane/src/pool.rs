@@ -157,6 +157,16 @@ impl Pool {
         self.newest.pool
     }
 
+    /// The pool's name in hexadecimal.
+    pub fn name(&self) -> String {
+        self.uuid().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Frames that no set held when the pool was opened.
+    pub fn frames_free(&self) -> u64 {
+        self.free.count()
+    }
+
     /// Per member, which of the given devices it is.
     pub fn order(&self) -> &[usize] {
         &self.order

@@ -9,7 +9,7 @@ use bireme_bench::report;
 use bireme_bench::size;
 use bireme_control::balance::Strategy;
 use bireme_control::raid::geometry::{Geometry, Level, default_chunk};
-use bireme_dataplane::device::file::input::Input;
+use bireme_dataplane::device::file::Input;
 use bireme_dataplane::device::{Device, DeviceFacts, Purpose};
 use bireme_dataplane::engine::{self, Config, Handles, OffloadJob, RestoreJob, Source};
 use bireme_dataplane::outcome::Outcome;
@@ -96,14 +96,11 @@ fn read_back(paths: &[PathBuf], output: Option<PathBuf>, config: &Config, bytes:
 }
 
 /// Runs something with a live line, and ends it in order when the operator asks.
-fn watched(
-    devices: usize,
-    total: u64,
-    run: impl FnOnce(&Handles) -> engine::Ended,
-) -> Result<Outcome, String> {
+fn watched(devices: usize, total: u64, run: impl FnOnce(&Handles) -> engine::Ended) -> Result<Outcome, String> {
     let handles = Handles { gauges: Arc::new(Gauges::new(devices)), stop: Arc::new(AtomicBool::new(false)) };
     // The engine looks at the flag by itself.
-    let signals = SignalWatch::start(handles.stop.clone(), || {}).map_err(|e| format!("signals cannot be watched: {e}"))?;
+    let signals =
+        SignalWatch::start(handles.stop.clone(), || {}).map_err(|e| format!("signals cannot be watched: {e}"))?;
     let live = Live::start(handles.gauges.clone(), total).map_err(|e| format!("the live line cannot start: {e}"))?;
     let ended = run(&handles);
     live.stop();
@@ -148,10 +145,13 @@ fn print(
     if let Some(path) = reports.json.as_ref().filter(|_| !to_stdout) {
         save(path, &text)?;
     }
-    let mut table = report::table::to_table(outcome, &environment);
+    let mut table = report::to_table(outcome, &environment);
     if let Some(verified) = verified {
         let rate = size::print_rate(size::rate(verified.bytes, verified.elapsed));
-        table.push_str(&format!("\nverified: {} read back at {rate}, every checksum as written\n", size::print(verified.bytes)));
+        table.push_str(&format!(
+            "\nverified: {} read back at {rate}, every checksum as written\n",
+            size::print(verified.bytes)
+        ));
     }
     if let Some(folder) = &reports.out {
         std::fs::create_dir_all(folder).map_err(|e| format!("{} cannot be made: {e}", folder.display()))?;
@@ -165,7 +165,9 @@ fn print(
 fn emit(text: &str) -> Result<(), String> {
     use std::io::Write;
     match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(format!("the report cannot be printed: {error}")),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(format!("the report cannot be printed: {error}"))
+        }
         _ => Ok(()),
     }
 }

@@ -46,7 +46,8 @@ mod tests {
             (2, 0, vec![(0, 0), (0, 0)]),
         ];
         for (peers, transfers, want) in cases {
-            let parts: Vec<_> = (0..peers).map(|p| part(PeerId(p), peers, transfers)).map(|e| (e.start, e.count)).collect();
+            let parts: Vec<_> =
+                (0..peers).map(|p| part(PeerId(p), peers, transfers)).map(|e| (e.start, e.count)).collect();
             assert_eq!(parts, want, "{peers} peers, {transfers} transfers");
         }
     }

@@ -42,5 +42,5 @@ pub fn metadata(devices: Vec<Device>) -> Result<Metadata, EngineError> {
         let pages = pages.iter().map(|page| (page.frame, format!("{:016x}", page.root))).collect();
         sets.push(Set { number: set.number, bytes: set.bytes, generation: set.generation, pages });
     }
-    Ok(Metadata { pool: pool.uuid().to_string(), sets })
+    Ok(Metadata { pool: pool.name(), sets })
 }

@@ -62,13 +62,14 @@ pub fn offload(job: OffloadJob, config: &Config, handles: &Handles) -> Ended {
     let (board, newest) = (Arc::new(Board::new(config.peers)), Arc::new(NewestSet::default()));
     let to_ledger = Arc::new(Mailbox::new(LETTERS, bell(LEDGER)));
     let to_main = Arc::new(Mailbox::new(LETTERS, bell(MAIN)));
-    let to_peers: Vec<_> = (0..config.peers).map(|peer| Arc::new(Mailbox::<ToPeer>::new(LETTERS, Bell(peer)))).collect();
+    let to_peers: Vec<_> =
+        (0..config.peers).map(|peer| Arc::new(Mailbox::<ToPeer>::new(LETTERS, Bell(peer)))).collect();
     let control_ends = Arc::new(AtomicBool::new(false));
     let mut files: Vec<_> = devices.iter().map(Device::as_fd).collect();
     files.extend(input.as_ref().map(|input| input.as_fd()));
     let data_file = input.as_ref().map(|_| array.members());
 
-    let run = std::thread::scope(|scope| {
+    let run: Result<_, EngineError> = std::thread::scope(|scope| {
         let mut gate = Gate::new();
         let mut peers = Vec::new();
         for (index, core) in cores.iter().enumerate() {
@@ -101,7 +102,16 @@ pub fn offload(job: OffloadJob, config: &Config, handles: &Handles) -> Ended {
         let mut port = main_port(&devices, clock, &bells, bell(MAIN))?;
         gate.open()?;
 
-        let mut main = Main { port: &mut port, to_ledger: &to_ledger, to_main: &to_main, newest: &newest, handles };
+        let died = || ledger.is_finished() || peers.iter().any(ScopedJoinHandle::is_finished);
+        let mut main = Main {
+            port: &mut port,
+            to_ledger: &to_ledger,
+            to_main: &to_main,
+            to_peers: &to_peers,
+            newest: &newest,
+            died: &died,
+            handles,
+        };
         let cpu = report::cpu_time();
         let began = main.port.now();
         let outcome = main.write_sets(sets, bytes, origin);
@@ -113,12 +123,11 @@ pub fn offload(job: OffloadJob, config: &Config, handles: &Handles) -> Ended {
         let _ = port.submit(Next::Ready);
         let figures = join_peers(peers);
         let joined = control.join().is_ok();
-        let pool = ledger.join().ok().flatten().map(Ledger::into_pool);
-        let sets = outcome.map_err(|halt| halt.explain(&paths, input.as_ref().map(|input| input.path())))?;
-        let (figures, pool) = figures.zip(pool).filter(|_| joined).ok_or(EngineError::Died)?;
-        let frames_free = pool.frames_free();
-        pool.close(&mut port)?;
-        Ok((sets, began, cpu, workers, figures, frames_free))
+        let closed = ledger.join().ok().flatten();
+        let sets = outcome
+            .map_err(|(halt, committed)| halt.explain(committed, &paths, input.as_ref().map(|input| input.path())))?;
+        let (figures, closed) = figures.zip(closed).filter(|_| joined).ok_or(EngineError::Died)?;
+        Ok((sets, began, cpu, workers, figures, closed?))
     });
     let (set_times, began, cpu, workers, figures, frames_free) = run?;
     let mut facts = facts;
@@ -165,22 +174,33 @@ pub(super) fn join_peers(peers: Vec<ScopedJoinHandle<'_, Option<PeerFigures>>>) 
     joined.into_iter().collect()
 }
 
+/// Tells all peers something.
+pub(super) fn tell(port: &mut Uring, peers: &[Arc<Mailbox<ToPeer>>], letter: impl Fn() -> ToPeer) {
+    for peer in peers {
+        if let Ok(Some(bell)) = peer.post(letter()) {
+            port.wake(bell);
+        }
+    }
+    // A port that cannot send wake-ups leaves the peers to their own looks at the inbox.
+    let _ = port.submit(Next::Ready);
+}
+
 /// Why the sets were not all written.
 pub(super) enum Halt {
-    Signal { committed: u32 },
-    Failed { failure: Failure, committed: u32 },
+    Signal,
+    Failed(Failure),
 }
 
 impl Halt {
-    pub(super) fn explain(self, paths: &[std::path::PathBuf], input: Option<&std::path::Path>) -> EngineError {
-        let consequence = |committed: u32| match committed {
+    fn explain(self, committed: u32, paths: &[std::path::PathBuf], input: Option<&std::path::Path>) -> EngineError {
+        let consequence = match committed {
             0 => "nothing was committed".to_owned(),
             1 => "nothing of the unfinished set was committed, 1 set of this run was".to_owned(),
             more => format!("nothing of the unfinished set was committed, {more} sets of this run were"),
         };
         match self {
-            Halt::Signal { committed } => EngineError::Stopped(consequence(committed)),
-            Halt::Failed { failure, committed } => failed(failure, paths, input, consequence(committed)),
+            Halt::Signal => EngineError::Stopped(consequence),
+            Halt::Failed(failure) => failed(failure, paths, input, consequence),
         }
     }
 }
@@ -190,12 +210,15 @@ struct Main<'a> {
     port: &'a mut Uring,
     to_ledger: &'a Mailbox<ToLedger>,
     to_main: &'a Mailbox<ToMain>,
+    to_peers: &'a [Arc<Mailbox<ToPeer>>],
     newest: &'a NewestSet,
+    /// Whether a thread has ended before it was told to.
+    died: &'a dyn Fn() -> bool,
     handles: &'a Handles,
 }
 
 impl Main<'_> {
-    fn write_sets(&mut self, sets: u32, bytes: u64, origin: Origin) -> Result<Vec<SetTimes>, Halt> {
+    fn write_sets(&mut self, sets: u32, bytes: u64, origin: Origin) -> Result<Vec<SetTimes>, (Halt, u32)> {
         let mut times: Vec<SetTimes> = Vec::with_capacity(sets as usize);
         let (mut asked, mut committed) = (0, 0u32);
         let mut halt = None;
@@ -204,15 +227,29 @@ impl Main<'_> {
                 self.tell(ToLedger::Prepare { sequence: asked, bytes, origin });
                 asked += 1;
             }
-            let Some(letter) = self.next_letter(halt.is_some()) else {
-                halt = halt.or(Some(Halt::Signal { committed }));
-                self.tell(ToLedger::Stop);
-                continue;
+            let letter = match self.next_letter(halt.is_some() || committed == sets) {
+                Ok(letter) => letter,
+                Err(Halt::Signal) => {
+                    halt = Some(Halt::Signal);
+                    self.tell(ToLedger::Stop);
+                    continue;
+                }
+                Err(dead) => {
+                    // The ledger may be the dead one: the others are told to stop without it.
+                    self.tell(ToLedger::Stop);
+                    tell(self.port, self.to_peers, || ToPeer::Stop);
+                    return Err((dead, committed));
+                }
             };
             match letter {
                 ToMain::Prepared(plan) => {
                     self.newest.store(plan.sequence, plan.pages);
-                    times.push(SetTimes { number: plan.number, bytes, prepared: self.port.now(), ..SetTimes::default() });
+                    times.push(SetTimes {
+                        number: plan.number,
+                        bytes,
+                        prepared: self.port.now(),
+                        ..SetTimes::default()
+                    });
                 }
                 ToMain::Committed { sequence, written_at, flushed_at, committed_at, .. } => {
                     let set = &mut times[sequence as usize];
@@ -224,25 +261,28 @@ impl Main<'_> {
                     }
                 }
                 ToMain::Failed(failure) => {
-                    halt = halt.or(Some(Halt::Failed { failure, committed }));
+                    halt = halt.or(Some(Halt::Failed(failure)));
                     self.tell(ToLedger::Stop);
                 }
                 ToMain::Stopped => match halt {
-                    Some(halt) => return Err(halt),
+                    Some(halt) => return Err((halt, committed)),
                     None => return Ok(times),
                 },
             }
         }
     }
 
-    /// The ledger's next letter; `None` once the operator has asked to stop, unless that is known.
-    fn next_letter(&mut self, stopping: bool) -> Option<ToMain> {
+    /// The ledger's next letter; once the run is to end neither a signal nor the end of threads is news.
+    fn next_letter(&mut self, ending: bool) -> Result<ToMain, Halt> {
         loop {
             if let Some(letter) = self.to_main.take() {
-                return Some(letter);
+                return Ok(letter);
             }
-            if !stopping && self.handles.stop.load(Ordering::Acquire) {
-                return None;
+            if !ending && self.handles.stop.load(Ordering::Acquire) {
+                return Err(Halt::Signal);
+            }
+            if !ending && (self.died)() {
+                return Err(Halt::Failed(Failure::Broken("a thread of the engine has died")));
             }
             if self.to_main.doze() {
                 let until = self.port.now() + SIGNAL_LATENCY;

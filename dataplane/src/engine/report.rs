@@ -53,7 +53,8 @@ pub(super) fn outcome(ran: Ran<'_>) -> Outcome {
         }
     }
     let ring = ring_facts(&ran);
-    let device = |(path, sum): (_, Traffic)| DeviceOutcome { path, bytes: sum.bytes, writes: sum.writes, reads: sum.reads };
+    let device =
+        |(path, sum): (_, Traffic)| DeviceOutcome { path, bytes: sum.bytes, writes: sum.writes, reads: sum.reads };
     Outcome {
         kind: ran.kind,
         bytes: ran.bytes,
@@ -115,7 +116,7 @@ fn ring_facts(ran: &Ran<'_>) -> RingFacts {
 pub(super) fn pool_facts(pool: &Pool) -> PoolFacts {
     let geometry = pool.geometry();
     PoolFacts {
-        uuid: pool.uuid().to_string(),
+        uuid: pool.name(),
         level: match geometry.level() {
             Level::Raid0 => "RAID 0".to_owned(),
         },
@@ -139,6 +140,7 @@ pub(super) fn cpu_time() -> Nanos {
 pub(super) fn iou_workers() -> u32 {
     let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0 };
     let named = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
-    let workers = tasks.flatten().filter(|task| task.path().is_dir()).map(named).filter(|name| name.starts_with("iou-wrk"));
+    let workers =
+        tasks.flatten().filter(|task| task.path().is_dir()).map(named).filter(|name| name.starts_with("iou-wrk"));
     u32::try_from(workers.count()).unwrap_or(u32::MAX)
 }

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ScopedJoinHandle;
 
 use bireme_control::balance::Machine;
 use bireme_control::units::{Extent, PeerId};
 
-use super::offloading::{Halt, SIGNAL_LATENCY, join_peers, peer_wishes};
+use super::offloading::{Halt, SIGNAL_LATENCY, join_peers, peer_wishes, tell};
 use super::report::{self, SetTimes};
 use super::threads::{self, Gate};
 use super::{Config, Ended, EngineError, Handles, Opened, RestoreJob, main_port, open};
 use crate::board::Board;
 use crate::control_thread::{Control, NewestSet};
 use crate::device::Device;
-use crate::device::file::output::Output;
+use crate::device::file::Output;
 use crate::job::Job;
 use crate::ledger::store::{PageRecord, SetRecord};
 use crate::message::{Failure, Origin, Plan, StoreFailure, ToLedger, ToPeer};
@@ -53,13 +54,14 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
     let (control_bell, main_bell) = (Bell(config.peers), Bell(config.peers + 1));
     let (board, newest) = (Arc::new(Board::new(config.peers)), Arc::new(NewestSet::default()));
     let to_main = Arc::new(Mailbox::new(LETTERS, main_bell));
-    let to_peers: Vec<_> = (0..config.peers).map(|peer| Arc::new(Mailbox::<ToPeer>::new(LETTERS, Bell(peer)))).collect();
+    let to_peers: Vec<_> =
+        (0..config.peers).map(|peer| Arc::new(Mailbox::<ToPeer>::new(LETTERS, Bell(peer)))).collect();
     let control_ends = Arc::new(AtomicBool::new(false));
     let mut files: Vec<_> = devices.iter().map(Device::as_fd).collect();
     files.extend(output.as_ref().map(|output| output.as_fd()));
     let data_file = output.as_ref().map(|_| array.members());
 
-    let run = std::thread::scope(|scope| {
+    let run: Result<_, EngineError> = std::thread::scope(|scope| {
         let mut gate = Gate::new();
         let mut peers = Vec::new();
         for (index, core) in cores.iter().enumerate() {
@@ -92,7 +94,8 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
         let began = port.now();
         newest.store(plan.sequence, plan.pages);
         tell(&mut port, &to_peers, || ToPeer::Begin(plan.clone()));
-        let read = wait_for_peers(&mut port, &to_main, config.peers, handles);
+        let died = || peers.iter().any(ScopedJoinHandle::is_finished);
+        let read = wait_for_peers(&mut port, &to_main, config.peers, handles, &died);
         let cpu = report::cpu_time() - cpu;
         let ended = port.now();
         let workers = report::iou_workers();
@@ -114,7 +117,14 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
         output.finish()?;
     }
     handles.gauges.set_done();
-    let times = SetTimes { number: set.number, bytes: set.bytes, prepared: began, written: ended, flushed: ended, committed: ended };
+    let times = SetTimes {
+        number: set.number,
+        bytes: set.bytes,
+        prepared: began,
+        written: ended,
+        flushed: ended,
+        committed: ended,
+    };
     Ok(report::outcome(report::Ran {
         kind,
         bytes: set.bytes,
@@ -134,8 +144,8 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
 impl Halt {
     fn explain_reading(self, paths: &[std::path::PathBuf]) -> EngineError {
         match self {
-            Halt::Signal { .. } => EngineError::Stopped("no output was left behind".to_owned()),
-            Halt::Failed { failure, .. } => super::failed(failure, paths, None, "no output was left behind".to_owned()),
+            Halt::Signal => EngineError::Stopped("no output was left behind".to_owned()),
+            Halt::Failed(failure) => super::failed(failure, paths, None, "no output was left behind".to_owned()),
         }
     }
 }
@@ -163,24 +173,22 @@ fn plan(set: &SetRecord, pages: &[PageRecord]) -> Plan {
     }
 }
 
-fn tell(port: &mut Uring, peers: &[Arc<Mailbox<ToPeer>>], letter: impl Fn() -> ToPeer) {
-    for peer in peers {
-        if let Ok(Some(bell)) = peer.post(letter()) {
-            port.wake(bell);
-        }
-    }
-    let _ = port.submit(Next::Ready);
-}
-
 /// Waits until every peer has nothing left, or the first failure, or a signal.
-fn wait_for_peers(port: &mut Uring, inbox: &Mailbox<ToLedger>, peers: u16, handles: &Handles) -> Result<(), Halt> {
+fn wait_for_peers(
+    port: &mut Uring,
+    inbox: &Mailbox<ToLedger>,
+    peers: u16,
+    handles: &Handles,
+    died: &dyn Fn() -> bool,
+) -> Result<(), Halt> {
     let mut left = peers;
     while left > 0 {
         match inbox.take() {
             Some(ToLedger::Written { .. }) => left -= 1,
-            Some(ToLedger::Failed { failure, .. }) => return Err(Halt::Failed { failure, committed: 0 }),
+            Some(ToLedger::Failed { failure, .. }) => return Err(Halt::Failed(failure)),
             Some(_) => {}
-            None if handles.stop.load(Ordering::Acquire) => return Err(Halt::Signal { committed: 0 }),
+            None if handles.stop.load(Ordering::Acquire) => return Err(Halt::Signal),
+            None if died() => return Err(Halt::Failed(Failure::Broken("a thread of the engine has died"))),
             None => {
                 if inbox.doze() {
                     let until = port.now() + SIGNAL_LATENCY;

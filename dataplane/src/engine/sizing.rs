@@ -21,7 +21,9 @@ pub enum SizingError {
     #[error("a slot of {0} bytes cannot be used: choose a multiple of 4 KiB, at most 64 MiB")]
     Slot(u64),
     /// Too much memory or too many requests.
-    #[error("a depth of {depth} slots of {slot_bytes} bytes needs {bytes} bytes and {requests} requests per peer; at most {REGION_BYTES_MAX} bytes and {REQUESTS_MAX} requests can be registered: lower --depth or --slot")]
+    #[error(
+        "a depth of {depth} slots of {slot_bytes} bytes needs {bytes} bytes and {requests} requests per peer; at most {REGION_BYTES_MAX} bytes and {REQUESTS_MAX} requests can be registered: lower --depth or --slot"
+    )]
     Depth {
         /// Slots per peer.
         depth: u32,
@@ -82,7 +84,9 @@ pub fn size(geometry: Geometry, layout: Layout, ask: Ask) -> Result<(Array, Opti
 }
 
 fn note(depth: u32) -> String {
-    format!("the limit of locked memory allows {depth} slots per peer where {DEPTH} are usual: run with sudo, or raise ulimit -l")
+    format!(
+        "the limit of locked memory allows {depth} slots per peer where {DEPTH} are usual: run with sudo, or raise ulimit -l"
+    )
 }
 
 fn array_slot_bytes(geometry: Geometry, rows: u32) -> u32 {

@@ -18,6 +18,7 @@ use crate::desk::Desk;
 use crate::ledger::Ledger;
 use crate::outcome::PeerOutcome;
 use crate::peer::Peer;
+use crate::pool::error::PoolError;
 use crate::port::uring::{Effective, SetupError, Uring};
 use crate::port::{Next, Port};
 use crate::requests::Traffic;
@@ -112,20 +113,24 @@ pub(super) fn spawn_peer<'scope>(
     spawn(scope, format!("peer {}", id.0), body)
 }
 
-/// The ledger's thread.
+/// The ledger's thread. It closes the pool, and leaves the number of free frames behind.
 pub(super) fn spawn_ledger<'scope>(
     scope: &'scope Scope<'scope, '_>,
     start: Start,
     build: impl FnOnce() -> Result<Ledger<Uring>, SetupError> + Send + 'scope,
-) -> Result<ScopedJoinHandle<'scope, Option<Ledger<Uring>>>, EngineError> {
+) -> Result<ScopedJoinHandle<'scope, Option<Result<u64, PoolError>>>, EngineError> {
     let body = move || {
         let mut ledger = start.wait(build())?;
-        while !ledger.is_done() {
-            let now = ledger.now();
-            let next = ledger.turn(now);
-            ledger.rest(next);
+        while !ledger.is_stopped() {
+            let next = ledger.turn(ledger.port().now());
+            if ledger.is_stopped() {
+                break;
+            }
+            // A port that fails is told to the main thread by the ledger itself, in its next turns.
+            let _ = ledger.rest(next);
         }
-        Some(ledger)
+        let frames_free = ledger.frames_free();
+        Some(ledger.close().map(|_| frames_free))
     };
     spawn(scope, "ledger".to_owned(), body)
 }

@@ -77,7 +77,8 @@ fn fill_and_write<P: Port>(desk: &mut Desk<P>, index: u16) {
         let column = desk.array.column(index, member, slot.rows);
         let page_leaves = desk.array.page_leaves(slot.run, member, slot.page);
         let rows = desk.array.row_leaves(slot.row, slot.rows);
-        let (data, leaves) = desk.requests.port().region_mut().pair_mut(column, page_leaves.part(rows.offset, rows.bytes));
+        let (data, leaves) =
+            desk.requests.port().region_mut().pair_mut(column, page_leaves.part(rows.offset, rows.bytes));
         let stripes = Stripes {
             pattern,
             page_start,

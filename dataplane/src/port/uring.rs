@@ -192,9 +192,9 @@ impl Uring {
     fn entry(&mut self, ticket: Ticket, request: &Request) -> squeue::Entry {
         let file = types::Fixed(u32::from(request.file));
         match request.operation {
-            Operation::Read(span) => {
-                opcode::ReadFixed::new(file, self.region.address(span.offset), span.bytes, BUFFER).offset(request.offset).build()
-            }
+            Operation::Read(span) => opcode::ReadFixed::new(file, self.region.address(span.offset), span.bytes, BUFFER)
+                .offset(request.offset)
+                .build(),
             Operation::Write(span) => {
                 let start = self.region.address(span.offset).cast_const();
                 opcode::WriteFixed::new(file, start, span.bytes, BUFFER).offset(request.offset).build()

@@ -39,7 +39,8 @@ fn remove_old(folder: &Path) -> Result<(), String> {
         }
         // An empty file is what is left of a disk that was full; nobody can hold it.
         let is_empty = path.metadata().is_ok_and(|facts| facts.len() == 0);
-        let claimed = if is_empty { None } else { Some(Device::open(&path, Purpose::Write).map_err(|e| e.to_string())?) };
+        let claimed =
+            if is_empty { None } else { Some(Device::open(&path, Purpose::Write).map_err(|e| e.to_string())?) };
         std::fs::remove_file(&path).map_err(|e| format!("{} cannot be removed: {e}", path.display()))?;
         drop(claimed);
     }

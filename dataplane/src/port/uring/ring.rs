@@ -90,9 +90,8 @@ impl Ring {
     pub(super) fn register_itself(&mut self) -> bool {
         let mut update = RsrcUpdate { offset: u32::MAX, reserved: 0, data: u64::from(self.fd().unsigned_abs()) };
         // SAFETY: the kernel reads and writes one `io_uring_rsrc_update`, laid out as its header says, and keeps nothing.
-        let answer = unsafe {
-            libc::syscall(libc::SYS_io_uring_register, self.fd(), REGISTER_RING_FDS, &raw mut update, 1)
-        };
+        let answer =
+            unsafe { libc::syscall(libc::SYS_io_uring_register, self.fd(), REGISTER_RING_FDS, &raw mut update, 1) };
         self.registered = if answer == 1 { libc::c_int::try_from(update.offset).ok() } else { None };
         self.registered.is_some()
     }
@@ -155,11 +154,36 @@ struct Flag {
 
 /// Oldest first: the kernel that lacks one lacks those after it.
 const FLAGS: [Flag; 5] = [
-    Flag { name: "SUBMIT_ALL", set: |b| { b.setup_submit_all(); } },
-    Flag { name: "COOP_TASKRUN", set: |b| { b.setup_coop_taskrun(); } },
-    Flag { name: "SINGLE_ISSUER", set: |b| { b.setup_single_issuer(); } },
-    Flag { name: "DEFER_TASKRUN", set: |b| { b.setup_defer_taskrun(); } },
-    Flag { name: "NO_SQARRAY", set: |b| { b.setup_no_sqarray(); } },
+    Flag {
+        name: "SUBMIT_ALL",
+        set: |b| {
+            b.setup_submit_all();
+        },
+    },
+    Flag {
+        name: "COOP_TASKRUN",
+        set: |b| {
+            b.setup_coop_taskrun();
+        },
+    },
+    Flag {
+        name: "SINGLE_ISSUER",
+        set: |b| {
+            b.setup_single_issuer();
+        },
+    },
+    Flag {
+        name: "DEFER_TASKRUN",
+        set: |b| {
+            b.setup_defer_taskrun();
+        },
+    },
+    Flag {
+        name: "NO_SQARRAY",
+        set: |b| {
+            b.setup_no_sqarray();
+        },
+    },
 ];
 
 /// Tries all flags, drops the newest first until the kernel agrees, then adds the dropped ones back singly.

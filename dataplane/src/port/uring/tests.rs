@@ -16,7 +16,8 @@ fn file(bytes: u64) -> std::fs::File {
 
 fn port(files: &[BorrowedFd<'_>], bells: &Bells, bell: Bell) -> Uring {
     let origin = Instant::now();
-    let wishes = Wishes { files, region_bytes: 1 << 20, limit: 8, weave_pieces: 64, origin, bells: bells.clone(), bell };
+    let wishes =
+        Wishes { files, region_bytes: 1 << 20, limit: 8, weave_pieces: 64, origin, bells: bells.clone(), bell };
     Uring::new(&wishes).expect("a kernel with io_uring")
 }
 
@@ -101,7 +102,12 @@ fn a_sleeper_is_woken_from_another_thread_and_not_before() {
 fn a_full_port_is_busy_and_loses_nothing() {
     let file = file(1 << 20);
     let mut port = port(&[file.as_fd()], &Bells::new(1), Bell(0));
-    let request = |n: u32| Request { token: u64::from(n), file: 0, offset: 0, operation: Operation::Read(Span::new(n * 4096, 4096)) };
+    let request = |n: u32| Request {
+        token: u64::from(n),
+        file: 0,
+        offset: 0,
+        operation: Operation::Read(Span::new(n * 4096, 4096)),
+    };
     for n in 0..8 {
         port.push(request(n)).expect("a free place");
     }
