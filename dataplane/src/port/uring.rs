@@ -321,8 +321,7 @@ const NO_RING: i32 = -1;
 const EVENT_ENTRIES: u32 = 64;
 /// The kernel's limit of pieces in one vectored request (UIO_MAXIOV).
 const PIECES_MAX: usize = 1024;
-#[expect(clippy::cast_sign_loss, reason = "POLLIN is 1")]
-const POLL_IN: u32 = libc::POLLIN as u32;
+const POLL_IN: u32 = libc::POLLIN.unsigned_abs() as u32;
 
 #[cfg(test)]
 mod tests;
