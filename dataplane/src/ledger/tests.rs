@@ -232,7 +232,7 @@ fn a_device_that_fails_or_hangs_ends_the_run_and_loses_nothing() {
         let mut rig = Rig::new(&world, open(&world).expect("ours"));
         let letter = ToLedger::Prepare { sequence: 0, bytes: PAGE, origin: Origin::File };
         assert!(rig.wiring.inbox.post(letter).is_ok());
-        while rig.ledger.sets.front().is_none_or(|set| set.phase != Phase::Flushed) {
+        while rig.ledger.replay.is_done() {
             rig.turn();
         }
         spoil(&world);

@@ -69,6 +69,7 @@ impl World {
             world: self.clone(),
             index: state.ended.len() - 1,
             region: Region::new(region_bytes).expect("memory for a simulated port"),
+            sent: Sent { bytes: vec![0; region_bytes], requests: vec![0; region_bytes.div_ceil(BLOCK)] },
             in_flight: InFlight::new(limit),
             pushed: Vec::with_capacity(limit as usize),
             done: VecDeque::with_capacity(limit as usize),
@@ -82,7 +83,8 @@ impl World {
 
     /// When the next request ends; `None` when none ever will without a new one.
     pub fn next_event(&self) -> Option<Nanos> {
-        self.0.borrow().under_way.first_key_value().map(|((due, _), _)| *due)
+let due = self.0.borrow().under_way.first_key_value().map(|((due, _), _)| *due);
+        due.filter(|&due| due != NEVER)
     }
 
     /// Moves the clock, never backwards; requests that end by then take effect in the order of their ends.
@@ -310,6 +312,7 @@ pub struct Simulated {
     world: World,
     index: usize,
     region: Region,
+    sent: Sent,
     in_flight: InFlight,
     pushed: Vec<(Ticket, Request)>,
     done: VecDeque<Completion>,
@@ -323,12 +326,8 @@ impl Simulated {
         }
         for (ticket, request) in self.pushed.drain(..) {
             let mut bytes = Vec::new();
-            if matches!(request.operation, Operation::Write(_) | Operation::WriteWoven(_)) {
-                // The memory is lent: it is taken back for as long as the copy lasts.
-                self.in_flight.leave(ticket, &mut self.region);
-                spans(&request).for_each(|span| bytes.extend_from_slice(self.region.bytes(span)));
-                let again = self.in_flight.enter(request, &mut self.region);
-                assert_eq!(again, Ok(ticket), "the ticket that was just left is the next one given");
+            if is_write(&request) {
+                spans(&request).for_each(|span| bytes.extend_from_slice(&self.sent.bytes[range(span)]));
             }
             state.start(self.index, ticket, &request, &bytes)?;
         }
@@ -341,6 +340,11 @@ impl Simulated {
         state.advance_to(now);
         for ended in std::mem::take(&mut state.ended[self.index]) {
             let request = self.in_flight.leave(ended.ticket, &mut self.region).expect("it was entered when pushed");
+            if is_write(&request) {
+                spans(&request).for_each(|span| self.sent.take_back(span));
+                self.done.push_back(Completion { token: request.token, result: ended.result });
+                continue;
+            }
             let mut rest = ended.read.as_slice();
             for span in spans(&request) {
                 let bytes = rest.len().min(span.bytes as usize);
@@ -374,6 +378,9 @@ impl Port for Simulated {
     }
 
     fn push(&mut self, request: Request) -> Result<(), Busy> {
+        if is_write(&request) && self.in_flight.has_room() {
+            spans(&request).for_each(|span| self.sent.send(span, &self.region));
+        }
         let ticket = self.in_flight.enter(request, &mut self.region)?;
         self.pushed.push((ticket, request));
         Ok(())
@@ -411,6 +418,46 @@ impl Drop for Simulated {
     }
 }
 
+/// What the disks see of memory that is lent for writes. Nobody can look at lent memory, and several requests may share
+/// it; it does not change meanwhile, so a copy from before it was lent shows the same.
+#[derive(Debug)]
+struct Sent {
+    bytes: Vec<u8>,
+    /// Per block of the region, how many writes hold it.
+    requests: Vec<u8>,
+}
+
+impl Sent {
+    fn send(&mut self, span: Span, region: &Region) {
+        for block in blocks(span) {
+            if self.requests[block] == 0 {
+                let end = ((block + 1) * BLOCK).min(self.bytes.len());
+                let whole = block * BLOCK..end;
+                let offset = u32::try_from(whole.start).expect("a region is addressed with 32 bits");
+                let bytes = u32::try_from(whole.len()).expect("a block");
+                self.bytes[whole].copy_from_slice(region.bytes(Span::new(offset, bytes)));
+            }
+            self.requests[block] += 1;
+        }
+    }
+
+    fn take_back(&mut self, span: Span) {
+        blocks(span).for_each(|block| self.requests[block] -= 1);
+    }
+}
+
+fn is_write(request: &Request) -> bool {
+    matches!(request.operation, Operation::Write(_) | Operation::WriteWoven(_))
+}
+
+fn range(span: Span) -> std::ops::Range<usize> {
+    span.offset as usize..span.offset as usize + span.bytes as usize
+}
+
+fn blocks(span: Span) -> std::ops::Range<usize> {
+    range(span).start / BLOCK..range(span).end.div_ceil(BLOCK)
+}
+
 fn spans(request: &Request) -> impl Iterator<Item = Span> + use<> {
     let (whole, woven) = match request.operation {
         Operation::Read(span) | Operation::Write(span) => (Some(span), None),
@@ -446,6 +493,7 @@ impl Random {
 /// The end of a request to a disk that hangs.
 const NEVER: Nanos = Nanos(u64::MAX);
 const SECTOR: u64 = 512;
+const BLOCK: usize = 4096;
 
 #[cfg(test)]
 mod tests {
