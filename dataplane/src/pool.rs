@@ -301,6 +301,10 @@ impl Pool {
                 found = Some((member, store, free));
                 break;
             }
+            if port.in_flight() > 0 {
+                // The port gave up, not the device: another mirror cannot be read either.
+                return Err(PoolError::Port(libc::EIO));
+            }
         }
         let paths: Vec<_> = order.iter().map(|&device| members[device].path.clone()).collect();
         let (source, store, free) = found.ok_or_else(|| PoolError::NoMetadata { path: paths[0].clone() })?;
