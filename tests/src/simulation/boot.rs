@@ -14,7 +14,7 @@ use bireme_dataplane::queue::Mailbox;
 use super::crew::{Bed, Crew, Task, Who};
 use super::life::{Boot, Fault, Life, Moment};
 use super::model::{Data, Model, Set, input};
-use super::stage::Stage;
+use super::stage::{OPENING_BYTES, Stage};
 use super::trace::Trace;
 use super::watch::Watch;
 
@@ -120,7 +120,7 @@ impl Running<'_> {
         self.fuse.reach(Moment::Opening, &world);
         let (members, disks) = self.stage.given(random);
         let shape = Shape { geometry: life.geometry };
-        let mut port = world.port_to(&disks, 1 << 20, 16 * u32::from(life.geometry.members()));
+        let mut port = world.port_to(&disks, OPENING_BYTES, 16 * u32::from(life.geometry.members()));
         let pool = match Pool::open_or_create(&members, shape, false, &mut port) {
             Ok(pool) => pool,
             Err(_) if world.is_off() => return Ok(self.end(End::Off, false)),

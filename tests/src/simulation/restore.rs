@@ -14,7 +14,7 @@ use bireme_dataplane::queue::Mailbox;
 use super::crew::{Crew, Task};
 use super::life::{Life, pick};
 use super::model::{Model, Set};
-use super::stage::Stage;
+use super::stage::{OPENING_BYTES, Stage};
 use super::trace::Trace;
 
 /// A pool that was opened for reading.
@@ -76,7 +76,7 @@ pub fn check_damage(
 fn open(stage: &Stage, model: &Model, trace: &mut Trace, random: &mut Random) -> Result<Option<Reading>, String> {
     let world = stage.world();
     let (given, disks) = stage.given(random);
-    let mut port = world.port_to(&disks, 1 << 20, 16);
+    let mut port = world.port_to(&disks, OPENING_BYTES, 16);
     let pool = match Pool::open_read_only(&given, &mut port) {
         Ok(pool) => pool,
         Err(_) if !model.exists => return Ok(None),

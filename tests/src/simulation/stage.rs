@@ -70,3 +70,6 @@ impl Stage {
         self.world.stall_rate(config.stalls_per_million, bireme_control::units::Nanos(config.hang_limit.0 / 8));
     }
 }
+
+/// Memory of a port that opens a pool: one request of an everyday size.
+pub const OPENING_BYTES: usize = 512 << 10;
