@@ -122,7 +122,7 @@ impl<P: Port> Ledger<P> {
             self.post.main(ToMain::Stopped);
         }
         let posted = self.post.deliver(&mut self.port);
-        if more || !posted || !self.inbox.doze() {
+        if more || !posted || self.stopped || !self.inbox.doze() {
             return Next::Ready;
         }
         let oldest = self.replay.oldest().filter(|_| !self.broken);

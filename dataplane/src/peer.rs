@@ -186,9 +186,10 @@ impl<P: Port> Peer<P> {
         self.desk.requests.now()
     }
 
-    /// Whether it was told to stop, and nothing that it started is in flight; or what is will not be answered.
+    /// Whether it was told to stop, and nothing that it started is in flight; or what is will not be answered. Letters
+    /// may be left: whoever told it to stop reads no more of them, and there may be no room for them ever again.
     pub fn is_done(&self, now: Nanos) -> bool {
-        let idle = self.desk.requests.in_flight() == 0 && self.letters.is_empty();
+        let idle = self.desk.requests.in_flight() == 0;
         self.stopping.is_some_and(|since| idle || now.since(since) > self.wiring.hang_limit)
     }
 

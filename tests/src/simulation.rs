@@ -20,7 +20,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use bireme_dataplane::port::simulated::Random;
 
 use self::boot::End;
-use self::life::{Fault, Life};
+use self::life::{Damage, Fault, Life};
 use self::model::Model;
 use self::stage::Stage;
 use self::trace::Trace;
@@ -97,8 +97,10 @@ fn all_boots(seed: u64, life: &Life, trace: &mut Trace) -> Result<Lived, String>
         }
         ends.push(end);
     }
-    if life.damage {
-        restore::check_damage(life, &stage, &model, trace, &mut random)?;
+    match life.damage {
+        Damage::None => {}
+        Damage::Bit => restore::check_bit(life, &stage, &model, trace, &mut random)?,
+        Damage::Mirrors => restore::check_mirrors(life, &stage, &model, trace, &mut random)?,
     }
     Ok(Lived { ends, hash: trace.hash(), events: trace.events(), steps })
 }

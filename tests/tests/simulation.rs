@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bireme_tests::simulation::boot::End;
-use bireme_tests::simulation::life::{Fault, Life};
+use bireme_tests::simulation::life::{Boot, Config, Fault, Life, Moment};
 use bireme_tests::simulation::{live, simulate};
 
 const SEEDS: u64 = 1000;
@@ -55,6 +55,26 @@ fn the_power_may_fail_at_every_step() {
 #[test]
 fn the_process_may_be_killed_at_every_step() {
     at_every_step(Fault::Kill);
+}
+
+/// Lives that broke a promise once.
+#[test]
+fn what_was_mended_stays_mended() {
+    // A peer had more letters than the ledger, which had gone, had places for: it could not stop.
+    let seeds = [11_827];
+    for seed in seeds {
+        assert!(simulate(seed, false).is_ok(), "seed {seed}: {:?}", simulate(seed, false));
+    }
+    // A peer failed just when the operator stopped the run: the ledger told idle peers to stop, and left before the
+    // wake-ups did. They slept for ever.
+    for seed in 0..60 {
+        let mut life = Life::small(Fault::Errno(libc::EIO), 1 + seed % 4);
+        life.config = Config { lag_per_million: 300_000, peers: 3, ..life.config };
+        life.boots.truncate(1);
+        life.boots[0] = Boot { sets: vec![1], moment: Moment::Running, stop: Some(1), ..life.boots[0].clone() };
+        let lived = live(seed, &life, false);
+        assert!(lived.is_ok(), "seed {seed}: {lived:?}");
+    }
 }
 
 /// One small life with three sets; the fault strikes at each step of it, from the first look at the devices to the last

@@ -103,10 +103,11 @@ pub(super) fn spawn_peer<'scope>(
         loop {
             let now = peer.now();
             let next = peer.turn(now);
+            // After the last turn too: wake-ups leave with what is submitted.
+            peer.rest(next);
             if peer.is_done(now) {
                 break;
             }
-            peer.rest(next);
         }
         Some(figures(id, pinned, peer))
     };
@@ -123,10 +124,8 @@ pub(super) fn spawn_ledger<'scope>(
         let mut ledger = start.wait(build())?;
         while !ledger.is_stopped() {
             let next = ledger.turn(ledger.port().now());
-            if ledger.is_stopped() {
-                break;
-            }
-            // A port that fails is told to the main thread by the ledger itself, in its next turns.
+            // After the last turn too: peers that it has told to stop may sleep until they are rung for. A port that
+            // fails is told to the main thread by the ledger itself, in its next turns.
             let _ = ledger.rest(next);
         }
         let frames_free = ledger.frames_free();

@@ -66,7 +66,7 @@ impl Fuse {
             Fault::Errno(errno) => world.fail_at(at, errno),
             Fault::Hang => world.hang_at(at),
             Fault::Rate(per_million) => world.error_rate(per_million),
-            Fault::None | Fault::Stop => {}
+            Fault::None => {}
         }
     }
 
@@ -90,6 +90,7 @@ struct Engine {
     asked: usize,
     committed: usize,
     failure: Option<Failure>,
+    stop_at: Option<u64>,
     stop_told: bool,
     stopped: bool,
     closed: Option<Result<(), PoolError>>,
@@ -181,6 +182,7 @@ impl Running<'_> {
             asked: 0,
             committed: 0,
             failure: None,
+            stop_at: self.boot.stop.map(|steps| world.steps() + steps),
             stop_told: false,
             stopped: false,
             closed: None,
@@ -211,18 +213,15 @@ impl Running<'_> {
         let rung = bed.rung(&world);
         ledger.rouse();
         let next = ledger.turn(world.now());
-        let stopped = ledger.is_stopped();
-        if !stopped {
-            bed.lie_down(next, rung);
-        }
+        bed.lie_down(next, rung);
         while let Some(letter) = engine.main.take() {
             self.hear(engine, letter, data)?;
         }
         let Some((mut ledger, mut bed)) = engine.ledger.take() else { return Ok(()) };
-        if !stopped {
-            if ledger.submit(Next::Ready).is_err() {
-                bed.lie_down(Next::Ready, rung);
-            }
+        if ledger.submit(Next::Ready).is_err() {
+            bed.lie_down(Next::Ready, rung);
+        }
+        if !ledger.is_stopped() {
             engine.ledger = Some((ledger, bed));
             return Ok(());
         }
@@ -240,8 +239,7 @@ impl Running<'_> {
 
     /// The main thread asks for sets, two at a time, and stops the ledger when all are there or one has failed.
     fn main_turn(&mut self, engine: &mut Engine, origin: Origin) {
-        let fuse = &self.fuse;
-        let interrupted = fuse.fault == Fault::Stop && fuse.is_burnt(self.stage.world());
+        let interrupted = engine.stop_at.is_some_and(|step| self.stage.world().steps() >= step);
         let over = engine.failure.is_some() || engine.committed == self.boot.sets.len() || interrupted;
         let room = engine.asked < self.boot.sets.len() && engine.asked < engine.committed + 2;
         let letter = match (over, room) {
@@ -302,7 +300,7 @@ impl Running<'_> {
             let fits = asked + newest <= engine.watch.frames();
             return if fits { Err(format!("{failure:?}, and the set fits")) } else { Ok(()) };
         }
-        if !self.fuse.is_burnt(self.stage.world()) || self.fuse.fault == Fault::Stop {
+        if !self.fuse.is_burnt(self.stage.world()) {
             return Err(format!("it failed for no cause: {failure:?}"));
         }
         match (self.fuse.fault, failure) {
@@ -328,7 +326,7 @@ impl Running<'_> {
             (Some(Err(error)), None) => Err(format!("the pool cannot be closed: {error}")),
             (_, None) if !engine.stopped => Err("the ledger has gone without a word".to_owned()),
             (_, None) if engine.committed == self.boot.sets.len() => Ok(End::Done),
-            (_, None) if self.fuse.fault == Fault::Stop && burnt => Ok(End::Stopped),
+            (_, None) if engine.stop_told => Ok(End::Stopped),
             (_, None) => Err("it ended early and named no cause".to_owned()),
         }
     }
@@ -341,8 +339,9 @@ impl Running<'_> {
             let Some(engine) = &mut engine else { continue };
             if peer.is_some() {
                 engine.watch.peer_started(&started)?;
-            } else if started.port == engine.ledger_port {
+            } else if started.port == engine.ledger_port && !engine.committing {
                 engine.committing = true;
+                engine.watch.commit_begins(world)?;
             }
         }
         Ok(())

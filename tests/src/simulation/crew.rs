@@ -195,12 +195,11 @@ impl Crew {
         peer.rouse();
         let now = peer.now();
         let next = peer.turn(now);
-        if peer.is_done(now) {
-            self.peers[index] = None;
-            return;
-        }
         peer.submit(Next::Ready);
         bed.lie_down(next, rung);
+        if peer.is_done(now) {
+            self.peers[index] = None;
+        }
     }
 
     fn sleep(&mut self, ledger: Option<&Bed>) -> Result<(), String> {

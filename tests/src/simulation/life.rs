@@ -19,8 +19,8 @@ pub struct Life {
     pub config: Config,
     /// One engine after the other.
     pub boots: Vec<Boot>,
-    /// Whether a bit of the last set is flipped at the end.
-    pub damage: bool,
+    /// What happens to the devices at the end.
+    pub damage: Damage,
 }
 
 /// The engine, and how fast threads and devices are.
@@ -65,6 +65,8 @@ pub struct Boot {
     pub moment: Moment,
     /// So many steps later.
     pub steps: u64,
+    /// The operator stops it so many steps after the threads began.
+    pub stop: Option<u64>,
     /// The power goes after it in any case; another process follows otherwise.
     pub reboot: bool,
 }
@@ -84,8 +86,17 @@ pub enum Fault {
     Hang,
     /// So many requests of a million fail with EIO.
     Rate(u32),
-    /// The operator stops it.
-    Stop,
+}
+
+/// What happens to the devices of a pool that was closed in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// Nothing.
+    None,
+    /// One bit of the newest set is flipped.
+    Bit,
+    /// All mirrors of the metadata but one are overwritten.
+    Mirrors,
 }
 
 /// From when on the steps to a fault are counted.
@@ -124,7 +135,7 @@ impl Life {
         // The last one is undisturbed: whatever happened before, the pool still works.
         let sets = (0..1 + r.below(2)).map(|_| draw_bytes(r, capacity / 2, page)).collect();
         boots.push(Boot { sets, ..Boot::quiet(r.below(2) == 0) });
-        Life { geometry, disks, config, boots, damage: r.below(3) == 0 }
+        Life { geometry, disks, config, boots, damage: [Damage::None, Damage::Bit, Damage::Mirrors][pick(r, 3)] }
     }
 
     /// The smallest life in which everything happens, for faults at each of its steps.
@@ -137,7 +148,7 @@ impl Life {
         let faulty = Boot { sets, fault, moment: Moment::Opening, steps, ..Boot::quiet(true) };
         let boots = vec![faulty, Boot { sets: vec![20_000], ..Boot::quiet(true) }];
         let disks = vec![METADATA_BYTES + 12 * frame; 2];
-        Life { geometry, disks, config, boots, damage: false }
+        Life { geometry, disks, config, boots, damage: Damage::Mirrors }
     }
 }
 
@@ -172,7 +183,15 @@ impl Config {
 
 impl Boot {
     fn quiet(reboot: bool) -> Boot {
-        Boot { sets: Vec::new(), input: None, fault: Fault::None, moment: Moment::Opening, steps: 1, reboot }
+        Boot {
+            sets: Vec::new(),
+            input: None,
+            fault: Fault::None,
+            moment: Moment::Opening,
+            steps: 1,
+            stop: None,
+            reboot,
+        }
     }
 
     fn draw(r: &mut Random, capacity: u64, page: u64) -> Boot {
@@ -183,7 +202,6 @@ impl Boot {
             11 => Fault::Errno([libc::EIO, libc::ENOSPC, libc::ENODATA][pick(r, 3)]),
             12 => Fault::Hang,
             13 => Fault::Rate([2_000, 20_000][pick(r, 2)]),
-            14 => Fault::Stop,
             _ => Fault::Errno(libc::EIO),
         };
         let moment = match r.below(9) {
@@ -195,13 +213,14 @@ impl Boot {
         };
         let doubled = r.below(10);
         let steps = 1 + r.below(1 << doubled);
+        let stop = (r.below(8) == 0).then(|| 1 + r.below(200));
         let mut sets: Vec<_> = (0..1 + r.below(4)).map(|_| draw_bytes(r, capacity, page)).collect();
         let input = (r.below(3) == 0).then(|| {
             let bytes = sets[0];
             sets.iter_mut().for_each(|set| *set = bytes);
             bytes
         });
-        Boot { sets, input, fault, moment, steps, reboot: r.below(2) == 0 }
+        Boot { sets, input, fault, moment, steps, stop, reboot: r.below(2) == 0 }
     }
 }
 

@@ -13,7 +13,7 @@ use bireme_dataplane::queue::Mailbox;
 
 use super::crew::{Crew, Task};
 use super::life::{Life, pick};
-use super::model::{Model, Set};
+use super::model::{Model, Set, input};
 use super::stage::{OPENING_BYTES, Stage};
 use super::trace::Trace;
 
@@ -48,7 +48,7 @@ pub fn check(
 }
 
 /// Flips one bit of the newest set: reading it must say so, and give no wrong byte away.
-pub fn check_damage(
+pub fn check_bit(
     life: &Life,
     stage: &Stage,
     model: &Model,
@@ -71,6 +71,26 @@ pub fn check_damage(
         Some(block) => Err(format!("block {block} was given away with wrong bytes")),
         None => Ok(()),
     }
+}
+
+/// Overwrites all mirrors of the metadata but one: that one is enough.
+pub fn check_mirrors(
+    life: &Life,
+    stage: &Stage,
+    model: &Model,
+    trace: &mut Trace,
+    random: &mut Random,
+) -> Result<(), String> {
+    let Some(reading) = open(stage, model, trace, random)? else { return Ok(()) };
+    let spared = pick(random, reading.members.len() as u64);
+    let place = reading.layout.metadata();
+    let bytes = place.end - place.start;
+    for (_, &disk) in reading.members.iter().enumerate().filter(|(member, _)| *member != spared) {
+        stage.world().poke(disk, place.start, &input(random.bits(), bytes));
+    }
+    trace.note(stage.world().now(), "damage", ("spared", spared));
+    let found = check(life, stage, model, trace, random)?;
+    if found == Some(reading.set) { Ok(()) } else { Err(format!("mirror {spared} shows {found:?}")) }
 }
 
 fn open(stage: &Stage, model: &Model, trace: &mut Trace, random: &mut Random) -> Result<Option<Reading>, String> {

@@ -43,19 +43,33 @@ impl Watch {
         Ok(())
     }
 
+    /// The first write of a commit: all of the oldest set is durable.
+    pub fn commit_begins(&self, world: &World) -> Result<(), String> {
+        let oldest = self.owners.values().copied().filter(|&owner| owner != self.newest).min();
+        let number = oldest.ok_or("a commit begins, and no set is outstanding")?;
+        self.durable(world, self.places(number)).map_err(|place| format!("set {number} is committed while {place}"))
+    }
+
     /// A set was acknowledged: nothing of it and of the metadata may be lost any more.
     pub fn committed(&mut self, world: &World, number: u64) -> Result<(), String> {
         let old = std::mem::replace(&mut self.newest, number);
         self.owners.retain(|_, owner| *owner != old);
-        let mut precious = vec![self.layout.metadata()];
-        for (&frame, _) in self.owners.iter().filter(|(_, owner)| **owner == number) {
-            precious.push(self.data(frame));
-            precious.push(self.leaves(frame));
-        }
+        let mut places = self.places(number);
+        places.push(self.layout.metadata());
+        self.durable(world, places).map_err(|place| format!("set {number} was acknowledged while {place}"))
+    }
+
+    /// Data and leaves of a set.
+    fn places(&self, number: u64) -> Vec<Range<u64>> {
+        let mine = self.owners.iter().filter(|(_, owner)| **owner == number);
+        mine.flat_map(|(&frame, _)| [self.data(frame), self.leaves(frame)]).collect()
+    }
+
+    fn durable(&self, world: &World, places: Vec<Range<u64>>) -> Result<(), String> {
         for &disk in &self.disks {
             for range in world.volatile(disk) {
-                if precious.iter().any(|precious| range.start < precious.end && precious.start < range.end) {
-                    return Err(format!("set {number} was acknowledged while {range:?} of disk {disk} is not durable"));
+                if places.iter().any(|place| range.start < place.end && place.start < range.end) {
+                    return Err(format!("{range:?} of disk {disk} is not durable"));
                 }
             }
         }
