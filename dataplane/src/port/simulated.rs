@@ -392,6 +392,8 @@ impl Port for Simulated {
         *self.world.0.borrow_mut().wakes.entry(whom.0).or_default() += 1;
     }
 
+    fn gather(&mut self, _completions: u32) {}
+
     fn submit(&mut self, next: Next) -> io::Result<()> {
         self.start_pushed()?;
         self.collect();

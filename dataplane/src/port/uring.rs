@@ -133,6 +133,7 @@ pub struct Uring {
     bells: Bells,
     origin: Instant,
     polling: bool,
+    gathering: u32,
 }
 
 impl Uring {
@@ -173,6 +174,7 @@ impl Uring {
             bells: wishes.bells.clone(),
             origin: wishes.origin,
             polling: false,
+            gathering: 1,
         };
         port.poll_event_ring();
         Ok(port)
@@ -271,11 +273,16 @@ impl Port for Uring {
         if !self.polling {
             self.poll_event_ring();
         }
+        let least = std::mem::replace(&mut self.gathering, 1);
         match next {
             Next::Ready => self.device.enter(None, 0),
-            Next::Event => self.device.enter(None, 1),
-            Next::At(time) => self.device.enter(Some(time.since(self.now())), 1),
+            Next::Event => self.device.enter(None, least),
+            Next::At(time) => self.device.enter(Some(time.since(self.now())), least),
         }
+    }
+
+    fn gather(&mut self, completions: u32) {
+        self.gathering = completions.max(1);
     }
 
     fn reap(&mut self) -> Option<Completion> {
