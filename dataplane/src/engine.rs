@@ -58,9 +58,11 @@ pub struct Config {
     pub hang_limit: Nanos,
     /// Called on each peer's thread before its first turn. Tests prove here what the data path does not do.
     pub on_peer_start: Option<PeerHook>,
+    /// Called on each peer's thread after its last turn, before it counts up and gives its memory back.
+    pub on_peer_end: Option<PeerHook>,
 }
 
-/// See [`Config::on_peer_start`].
+/// See [`Config::on_peer_start`] and [`Config::on_peer_end`].
 pub type PeerHook = Arc<dyn Fn(PeerId) + Send + Sync>;
 
 impl std::fmt::Debug for Config {
@@ -80,6 +82,7 @@ impl Default for Config {
             strategy: Strategy::Pull,
             hang_limit: Nanos::from_secs(30),
             on_peer_start: None,
+            on_peer_end: None,
         }
     }
 }
