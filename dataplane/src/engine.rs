@@ -224,7 +224,8 @@ fn main_port(devices: &[Device], origin: Instant, bells: &Bells, bell: Bell) -> 
     let files: Vec<_> = devices.iter().map(Device::as_fd).collect();
     let limit = 16 * u32::try_from(devices.len().max(1)).expect("few devices");
     let bells = bells.clone();
-    Uring::new(&Wishes { files: &files, region_bytes: METADATA_REGION, limit, weave_pieces: 0, origin, bells, bell })
+    let region_bytes = usize::try_from(METADATA_REGION).expect("small");
+    Uring::new(&Wishes { files: &files, region_bytes, limit, weave_pieces: 0, origin, bells, bell })
 }
 
 fn failed(failure: Failure, paths: &[PathBuf], input: Option<&std::path::Path>, consequence: String) -> EngineError {
@@ -236,4 +237,4 @@ pub type Ended = Result<Outcome, EngineError>;
 
 /// The most peers of one engine.
 pub const PEERS_MAX: u16 = 256;
-const METADATA_REGION: usize = 1 << 20;
+const METADATA_REGION: u64 = 1 << 20;

@@ -307,8 +307,7 @@ impl Port for Uring {
 
 impl Drop for Uring {
     fn drop(&mut self) {
-        // Without this the claim on a block device outlives the process by up to a second.
-        self.device.unregister_files();
+        self.device.unregister();
     }
 }
 
