@@ -222,10 +222,15 @@ fn open(
 /// A port for metadata: a few requests at a time, in memory that registers under any limit.
 fn main_port(devices: &[Device], origin: Instant, bells: &Bells, bell: Bell) -> Result<Uring, SetupError> {
     let files: Vec<_> = devices.iter().map(Device::as_fd).collect();
-    let limit = 16 * u32::try_from(devices.len().max(1)).expect("few devices");
+    let limit = metadata_requests(u16::try_from(devices.len()).expect("few devices"));
     let bells = bells.clone();
     let region_bytes = usize::try_from(METADATA_REGION).expect("small");
     Uring::new(&Wishes { files: &files, region_bytes, limit, weave_pieces: 0, origin, bells, bell })
+}
+
+/// Requests that a port for metadata can have under way.
+fn metadata_requests(devices: u16) -> u32 {
+    16 * u32::from(devices.max(1))
 }
 
 fn failed(failure: Failure, paths: &[PathBuf], input: Option<&std::path::Path>, consequence: String) -> EngineError {

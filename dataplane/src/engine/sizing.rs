@@ -9,9 +9,10 @@ use nix::sys::resource::{Resource, getrlimit};
 use crate::array::Array;
 use crate::buffer::{REGION_BYTES_MAX, Region};
 use crate::layout::Layout;
+use crate::port::uring::queue_bytes;
 use crate::runs::RUN_PAGES_MAX;
 
-use super::METADATA_REGION;
+use super::{METADATA_REGION, metadata_requests};
 
 /// A size that cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,7 +89,9 @@ pub fn size(geometry: Geometry, layout: Layout, ask: Ask) -> Result<(Array, Opti
     let within_limit = |depth: u32| {
         let array = with(depth)?;
         let region = usize::try_from(array.region_bytes()).map_or(u64::MAX, |bytes| Region::mapped_bytes(bytes) as u64);
-        let bytes = region * u64::from(ask.peers) + METADATA_PORTS * METADATA_REGION;
+        let peer = region.saturating_add(queue_bytes(array.requests()));
+        let metadata = METADATA_REGION + queue_bytes(metadata_requests(geometry.members()));
+        let bytes = peer.saturating_mul(u64::from(ask.peers)) + METADATA_PORTS * metadata;
         match limit.filter(|&limit| bytes > limit) {
             Some(limit) => Err(SizingError::Locked { peers: ask.peers, depth, bytes, limit }),
             None => Ok(array),
