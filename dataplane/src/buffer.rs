@@ -127,8 +127,8 @@ impl Region {
         let wanted = u32::try_from(bytes).ok().filter(|&b| b > 0 && b <= REGION_BYTES_MAX);
         let wanted =
             wanted.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a region holds 1 byte to 1 GiB"))?;
-        let unit = if bytes >= HUGE_PAGE_BYTES { HUGE_PAGE_BYTES } else { BLOCK };
-        let mapped = bytes.next_multiple_of(unit);
+        let unit = page_bytes(bytes);
+        let mapped = Region::mapped_bytes(bytes);
         if unit == HUGE_PAGE_BYTES
             && let Ok(start) = map(mapped, libc::MAP_HUGETLB | libc::MAP_POPULATE)
         {
@@ -144,6 +144,11 @@ impl Region {
             region.paging = Paging::Small;
         }
         Ok(region)
+    }
+
+    /// What a region of `bytes` takes of memory, and of the limit of locked memory when it is registered.
+    pub fn mapped_bytes(bytes: usize) -> usize {
+        bytes.next_multiple_of(page_bytes(bytes))
     }
 
     fn over(start: NonNull<u8>, bytes: u32, mapped: usize, paging: Paging) -> Region {
@@ -318,6 +323,11 @@ fn map_aligned(bytes: usize, unit: usize) -> io::Result<NonNull<u8>> {
     // SAFETY: `before < unit`, so this lies within the mapping.
     let start = unsafe { whole.as_ptr().add(before) };
     NonNull::new(start).ok_or_else(|| io::Error::other("the kernel mapped memory at address 0"))
+}
+
+/// Huge pages are for regions that fill one.
+fn page_bytes(region_bytes: usize) -> usize {
+    if region_bytes >= HUGE_PAGE_BYTES { HUGE_PAGE_BYTES } else { BLOCK }
 }
 
 fn advise_huge(start: NonNull<u8>, bytes: usize) -> bool {

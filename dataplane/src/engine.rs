@@ -58,9 +58,11 @@ pub struct Config {
     pub hang_limit: Nanos,
     /// Called on each peer's thread before its first turn. Tests prove here what the data path does not do.
     pub on_peer_start: Option<PeerHook>,
+    /// Called on each peer's thread after its last turn, before it counts up and gives its memory back.
+    pub on_peer_end: Option<PeerHook>,
 }
 
-/// See [`Config::on_peer_start`].
+/// See [`Config::on_peer_start`] and [`Config::on_peer_end`].
 pub type PeerHook = Arc<dyn Fn(PeerId) + Send + Sync>;
 
 impl std::fmt::Debug for Config {
@@ -80,6 +82,7 @@ impl Default for Config {
             strategy: Strategy::Pull,
             hang_limit: Nanos::from_secs(30),
             on_peer_start: None,
+            on_peer_end: None,
         }
     }
 }
@@ -219,9 +222,15 @@ fn open(
 /// A port for metadata: a few requests at a time, in memory that registers under any limit.
 fn main_port(devices: &[Device], origin: Instant, bells: &Bells, bell: Bell) -> Result<Uring, SetupError> {
     let files: Vec<_> = devices.iter().map(Device::as_fd).collect();
-    let limit = 16 * u32::try_from(devices.len().max(1)).expect("few devices");
+    let limit = metadata_requests(u16::try_from(devices.len()).expect("few devices"));
     let bells = bells.clone();
-    Uring::new(&Wishes { files: &files, region_bytes: METADATA_REGION, limit, weave_pieces: 0, origin, bells, bell })
+    let region_bytes = usize::try_from(METADATA_REGION).expect("small");
+    Uring::new(&Wishes { files: &files, region_bytes, limit, weave_pieces: 0, origin, bells, bell })
+}
+
+/// Requests that a port for metadata can have under way.
+fn metadata_requests(devices: u16) -> u32 {
+    16 * u32::from(devices.max(1))
 }
 
 fn failed(failure: Failure, paths: &[PathBuf], input: Option<&std::path::Path>, consequence: String) -> EngineError {
@@ -233,4 +242,4 @@ pub type Ended = Result<Outcome, EngineError>;
 
 /// The most peers of one engine.
 pub const PEERS_MAX: u16 = 256;
-const METADATA_REGION: usize = 1 << 20;
+const METADATA_REGION: u64 = 1 << 20;

@@ -84,10 +84,12 @@ impl Ring {
         self.ring.submitter().register_files(files)
     }
 
-    /// Gives the files back, so that a claim on them ends with the process and not later.
-    pub(super) fn unregister_files(&mut self) {
+    /// Gives files and memory back now. The kernel takes a ring apart some time after it was closed: a claim on a block
+    /// device would outlive the process by up to a second, and the next ring would find the limit of locked memory used.
+    pub(super) fn unregister(&mut self) {
         // There may be none, and nothing can be done about an error.
         let _ = self.ring.submitter().unregister_files();
+        let _ = self.ring.submitter().unregister_buffers();
     }
 
     /// Registers the ring's own descriptor with this thread. `false`: the plain descriptor is used.
