@@ -48,8 +48,8 @@ pub struct Config {
     pub cores: Option<Vec<usize>>,
     /// Slots per peer; as many as is good and locked memory allows otherwise.
     pub depth: Option<u32>,
-    /// Data of one slot at most.
-    pub slot_bytes: u64,
+    /// Data of one slot at most; one request to each device otherwise, within 1 to 4 MiB.
+    pub slot_bytes: Option<u64>,
     /// One request to a device at most.
     pub request_bytes: u64,
     /// How peers share the work.
@@ -77,7 +77,7 @@ impl Default for Config {
             peers: 2,
             cores: None,
             depth: None,
-            slot_bytes: 1 << 20,
+            slot_bytes: None,
             request_bytes: 512 << 10,
             strategy: Strategy::Pull,
             hang_limit: Nanos::from_secs(30),

@@ -58,8 +58,8 @@ pub enum SizingError {
 pub struct Ask {
     /// Slots per peer, if the operator named them.
     pub depth: Option<u32>,
-    /// Data of one slot at most.
-    pub slot_bytes: u64,
+    /// Data of one slot at most; what makes the requests of a slot whole otherwise.
+    pub slot_bytes: Option<u64>,
     /// One request at most.
     pub request_bytes: u64,
     /// How many peers share the limit of locked memory.
@@ -69,7 +69,9 @@ pub struct Ask {
 /// The sizes of one peer's array, and a note where the limit of locked memory made the depth smaller.
 pub fn size(geometry: Geometry, layout: Layout, ask: Ask) -> Result<(Array, Option<String>), SizingError> {
     let request_bytes = whole_blocks(ask.request_bytes).ok_or(SizingError::Request(ask.request_bytes))?;
-    let slot_bytes = whole_blocks(ask.slot_bytes).ok_or(SizingError::Slot(ask.slot_bytes))?;
+    let whole_requests = (ask.request_bytes * u64::from(geometry.members())).clamp(SLOT_BYTES_MIN, SLOT_BYTES_MAX);
+    let slot_bytes = ask.slot_bytes.unwrap_or(whole_requests);
+    let slot_bytes = whole_blocks(slot_bytes).ok_or(SizingError::Slot(slot_bytes))?;
     let slot_rows = (slot_bytes / geometry.stripe_bytes()).clamp(1, geometry.frame_rows());
     let with = |slots: u32| {
         let slots_per_page = geometry.frame_rows().div_ceil(slot_rows);
@@ -136,6 +138,10 @@ fn whole_blocks(bytes: u64) -> Option<u32> {
 pub const DEPTH: u32 = 8;
 /// Ports besides those of the peers: main thread, ledger and control.
 const METADATA_PORTS: u64 = 3;
+/// A slot whose size was not given makes whole requests, but is no smaller than what hides a turn's cost, and no larger
+/// than what a core's cache holds for a moment.
+const SLOT_BYTES_MIN: u64 = 1 << 20;
+const SLOT_BYTES_MAX: u64 = 4 << 20;
 const SIZE_MAX: u64 = 64 << 20;
 const REQUESTS_MAX: u64 = 16_384;
 
@@ -152,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_slot_holds_whole_stripes_of_one_frame() {
-        let ask = Ask { depth: Some(4), slot_bytes: 1 << 20, request_bytes: 512 << 10, peers: 1 };
+        let ask = Ask { depth: Some(4), slot_bytes: Some(1 << 20), request_bytes: 512 << 10, peers: 1 };
         #[rustfmt::skip]
         let cases = [
             // members, chunk, page, rows of a slot
@@ -170,10 +176,10 @@ mod tests {
 
     #[test]
     fn figures_that_cannot_work_are_refused() {
-        let ask = Ask { depth: Some(4), slot_bytes: 1 << 20, request_bytes: 512 << 10, peers: 1 };
+        let ask = Ask { depth: Some(4), slot_bytes: Some(1 << 20), request_bytes: 512 << 10, peers: 1 };
         let shape = |ask| sized(4, 64 << 10, 4 << 20, ask);
         assert_eq!(shape(Ask { request_bytes: 1000, ..ask }).unwrap_err(), SizingError::Request(1000));
-        assert_eq!(shape(Ask { slot_bytes: 0, ..ask }).unwrap_err(), SizingError::Slot(0));
+        assert_eq!(shape(Ask { slot_bytes: Some(0), ..ask }).unwrap_err(), SizingError::Slot(0));
         assert!(matches!(shape(Ask { depth: Some(2000), ..ask }), Err(SizingError::Depth { .. })));
         assert!(matches!(shape(Ask { depth: Some(100_000), ..ask }), Err(SizingError::Depth { .. })));
     }
