@@ -170,7 +170,7 @@ fn damaged_metadata_are_healed_by_the_other_mirror() {
 }
 
 #[test]
-#[ignore = "a minute: many more places"]
+#[ignore = "some minutes: many more places"]
 fn damaged_metadata_are_healed_wherever_they_are() {
     damage_metadata(1500);
 }
