@@ -15,9 +15,8 @@ fn file(bytes: u64) -> std::fs::File {
 }
 
 fn port(files: &[BorrowedFd<'_>], bells: &Bells, bell: Bell) -> Uring {
-    let origin = Instant::now();
-    let wishes =
-        Wishes { files, region_bytes: 1 << 20, limit: 8, weave_pieces: 64, origin, bells: bells.clone(), bell };
+    let (origin, bells, patience) = (Instant::now(), bells.clone(), Nanos::from_secs(30));
+    let wishes = Wishes { files, region_bytes: 1 << 20, limit: 8, weave_pieces: 64, origin, bells, bell, patience };
     Uring::new(&wishes).expect("a kernel with io_uring")
 }
 
