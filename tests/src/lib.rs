@@ -1,6 +1,7 @@
 //! What the whole-system tests share.
 //!
 //! - [`loops`]: loop devices that go away with the test, also when it panics. [`throttle`]: devices that hang.
+//! - [`zram`]: a block device that fails writes.
 //! - [`child`]: the command as a child process that is never waited for without bound.
 //! - [`pool`]: a pool, written and read back by the command.
 //! - [`generated`]: the bytes that a generated set must have, computed apart from the product.
@@ -10,3 +11,4 @@ pub mod generated;
 pub mod loops;
 pub mod pool;
 pub mod throttle;
+pub mod zram;

@@ -106,6 +106,23 @@ impl Mount {
         mount(Some(device), place, Some("ext4"), MsFlags::MS_NOEXEC, None::<&str>).expect("a mount");
         Mount(place.into())
     }
+
+    /// Mounts memory of this size on a new folder.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn tmpfs(place: &Path, bytes: u64) -> Mount {
+        std::fs::create_dir(place).expect("a folder to mount on");
+        let options = format!("size={bytes},mode=0700");
+        let text = Some(options.as_str());
+        mount(Some("bireme-test"), place, Some("tmpfs"), MsFlags::MS_NODEV, text).expect("a mount");
+        Mount(place.into())
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
 }
 
 impl Drop for Mount {
