@@ -358,4 +358,12 @@ mod tests {
         assert!(sentence.starts_with("writing /dev/b at byte 4096 failed: "), "{sentence}");
         assert!(sentence.contains("dmesg"), "{sentence}");
     }
+
+    #[test]
+    fn the_data_file_is_named_when_it_hangs() {
+        let waited = Nanos::from_secs(30);
+        let failure = Failure::Hung { file: 1, doing: Doing::Read, offset: 8192, waited };
+        let sentence = failure.sentence(&[PathBuf::from("/dev/a")], Some(Path::new("/mnt/input")));
+        assert!(sentence.starts_with("reading /mnt/input at byte 8192 has not been answered for 30"), "{sentence}");
+    }
 }
