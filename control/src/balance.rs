@@ -113,7 +113,7 @@ mod tests {
         let mut machines: Vec<_> = (0..peers).map(|p| Machine::new(strategy, PeerId(p), peers)).collect();
         let mut mine = vec![Extent::default(); costs.len()];
         let mut free_at: Vec<Option<u64>> = vec![Some(0); costs.len()];
-        let (mut cursor, mut done, mut makespan) = (Extent::new(0, transfers), vec![0; transfers as usize], 0);
+        let (mut cursor, mut done, mut makespan) = (Extent::new(0, transfers), vec![0; index(transfers)], 0);
         for (peer, machine) in machines.iter_mut().enumerate() {
             if let Some(Action::Assign(extent)) = machine.handle(Nanos(0), Event::Begin { transfers }) {
                 mine[peer] = extent;
@@ -134,11 +134,15 @@ mod tests {
                 continue;
             }
             let one = mine[peer].take_front(1);
-            done[one.start as usize] += 1;
+            done[index(one.start)] += 1;
             free_at[peer] = Some(now + costs[peer]);
             makespan = makespan.max(now + costs[peer]);
         }
         (makespan, done)
+    }
+
+    fn index(transfer: u64) -> usize {
+        usize::try_from(transfer).expect("a small set")
     }
 
     #[test]

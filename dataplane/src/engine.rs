@@ -62,9 +62,11 @@ pub struct Config {
     /// Called with the sentence of a run whose threads do not end, as the kernel keeps a thread whose flush a device does
     /// not answer. What returns from it waits for them, however long that takes.
     pub on_stuck: Option<fn(&str)>,
+    /// Called on each peer's thread after its last turn, before it counts up and gives its memory back.
+    pub on_peer_end: Option<PeerHook>,
 }
 
-/// See [`Config::on_peer_start`].
+/// See [`Config::on_peer_start`] and [`Config::on_peer_end`].
 pub type PeerHook = Arc<dyn Fn(PeerId) + Send + Sync>;
 
 impl std::fmt::Debug for Config {
@@ -85,6 +87,7 @@ impl Default for Config {
             hang_limit: Nanos::from_secs(30),
             on_peer_start: None,
             on_stuck: None,
+            on_peer_end: None,
         }
     }
 }
@@ -237,10 +240,15 @@ fn main_port(
     patience: Nanos,
 ) -> Result<Uring, SetupError> {
     let files: Vec<_> = devices.iter().map(Device::as_fd).collect();
-    let limit = 16 * u32::try_from(devices.len().max(1)).expect("few devices");
+    let limit = metadata_requests(u16::try_from(devices.len()).expect("few devices"));
     let bells = bells.clone();
-    let region_bytes = METADATA_REGION;
+    let region_bytes = usize::try_from(METADATA_REGION).expect("small");
     Uring::new(&Wishes { files: &files, region_bytes, limit, weave_pieces: 0, origin, bells, bell, patience })
+}
+
+/// Requests that a port for metadata can have under way.
+fn metadata_requests(devices: u16) -> u32 {
+    16 * u32::from(devices.max(1))
 }
 
 fn failed(failure: Failure, paths: &[PathBuf], input: Option<&std::path::Path>, consequence: String) -> EngineError {
@@ -252,4 +260,4 @@ pub type Ended = Result<Outcome, EngineError>;
 
 /// The most peers of one engine.
 pub const PEERS_MAX: u16 = 256;
-const METADATA_REGION: usize = 1 << 20;
+const METADATA_REGION: u64 = 1 << 20;

@@ -263,6 +263,13 @@ pub enum Failure {
         /// Which page of the set.
         page: u64,
     },
+    /// The checksums of a page are not those that the metadata vouch for, and they do not tell whose are wrong.
+    Checksums {
+        /// Where they lie on each member.
+        offset: u64,
+        /// Which page of the set.
+        page: u64,
+    },
     /// The metadata cannot take the transaction.
     Store(StoreFailure),
     /// A part of the engine broke a promise; nothing was committed.
@@ -316,6 +323,10 @@ impl Failure {
                 "{} at byte {offset} does not hold what was written there (page {page} of the set): the device, its \
                  cable or its memory damages data",
                 path(file).display(),
+            ),
+            Failure::Checksums { offset, page } => format!(
+                "the checksums of page {page} of the set, at byte {offset} of each device, are not those that were \
+                 written: one of the devices, its cable or its memory damages data"
             ),
             Failure::Store(StoreFailure::Full) => {
                 "the metadata area is full: the set was not committed; make a new pool with a larger page".into()

@@ -49,6 +49,15 @@ pub struct Shape {
     pub geometry: Geometry,
 }
 
+/// What is about to be written into a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Bytes of one set.
+    pub bytes: u64,
+    /// How many such sets, one after the other.
+    pub sets: u32,
+}
+
 /// Whose the devices are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -100,12 +109,27 @@ impl Pool {
         destroy_data: bool,
         port: &mut P,
     ) -> Result<Pool, PoolError> {
+        Pool::open_or_create_for(members, shape, destroy_data, Load::default(), port)
+    }
+
+    /// The same, for a load that must fit: if it does not, nothing is written.
+    pub fn open_or_create_for<P: Port>(
+        members: &[Member],
+        shape: Shape,
+        destroy_data: bool,
+        load: Load,
+        port: &mut P,
+    ) -> Result<Pool, PoolError> {
         if members.len() != usize::from(shape.geometry.members()) {
             return Err(PoolError::Count { given: members.len(), want: shape.geometry.members() });
         }
         let devices = look(members, port)?;
+        let check_new = || {
+            let layout = Layout::new(shape.geometry, smallest(members)).map_err(|error| too_small(members, error))?;
+            load.check(shape.geometry, layout.frames(), layout.frames())
+        };
         if destroy_data {
-            Layout::new(shape.geometry, smallest(members)).map_err(|error| too_small(members, error))?;
+            check_new()?;
             inspect::wipe(members, port)?;
             return Pool::create(members, shape, Vec::new(), port);
         }
@@ -113,11 +137,14 @@ impl Pool {
             Standing::Foreign { member, what } => {
                 Err(PoolError::Foreign { path: members[member].path.clone(), what: inspect::holds(what) })
             }
-            Standing::Blank => Pool::create(members, shape, devices, port),
+            Standing::Blank => {
+                check_new()?;
+                Pool::create(members, shape, devices, port)
+            }
             Standing::Ours { geometry, .. } if geometry != shape.geometry => {
                 Err(PoolError::Geometry { have: inspect::describe(geometry), want: inspect::describe(shape.geometry) })
             }
-            Standing::Ours { .. } => Pool::open_writable(members, devices, port),
+            Standing::Ours { .. } => Pool::open_writable(members, devices, load, port),
         }
     }
 
@@ -125,7 +152,7 @@ impl Pool {
     pub fn open<P: Port>(members: &[Member], port: &mut P) -> Result<Pool, PoolError> {
         let devices = look(members, port)?;
         inspect::require_ours(members, &devices)?;
-        Pool::open_writable(members, devices, port)
+        Pool::open_writable(members, devices, Load::default(), port)
     }
 
     /// Opens the pool on these devices and writes nothing: what has to be repaired is repaired in memory.
@@ -263,8 +290,14 @@ impl Pool {
         Ok(pool)
     }
 
-    fn open_writable<P: Port>(members: &[Member], devices: Vec<Device>, port: &mut P) -> Result<Pool, PoolError> {
+    fn open_writable<P: Port>(
+        members: &[Member],
+        devices: Vec<Device>,
+        load: Load,
+        port: &mut P,
+    ) -> Result<Pool, PoolError> {
         let mut pool = Pool::assemble(members, devices, port)?;
+        load.check(pool.geometry(), pool.free.count(), pool.layout().frames())?;
         let source = pool.source;
         // Mirrors are the same after an orderly close, and then the first is the one that was read.
         let copy = !pool.newest.clean || source != 0;
@@ -300,6 +333,10 @@ impl Pool {
             {
                 found = Some((member, store, free));
                 break;
+            }
+            if port.in_flight() > 0 {
+                // The port gave up, not the device: another mirror cannot be read either.
+                return Err(PoolError::Port(libc::EIO));
             }
         }
         let paths: Vec<_> = order.iter().map(|&device| members[device].path.clone()).collect();
@@ -391,6 +428,26 @@ impl Pool {
                     _ => PoolError::Port(libc::EIO),
                 })?;
             }
+        }
+        Ok(())
+    }
+}
+
+impl Load {
+    /// The first set goes beside what is there, and each further one beside the one before.
+    fn check(self, geometry: Geometry, free: u64, total: u64) -> Result<(), PoolError> {
+        let pages = self.bytes.div_ceil(u64::from(geometry.page_bytes()));
+        let frame_bytes = u64::from(geometry.frame_member_bytes()) * u64::from(geometry.members());
+        let bytes = |frames: u64| frames.saturating_mul(frame_bytes);
+        let no_room = |what, need, free| {
+            let (need, free, total) = (bytes(need), bytes(free), bytes(total));
+            Err(PoolError::NoRoom { what, need, free, total })
+        };
+        if self.sets > 0 && pages > free {
+            return no_room("the set needs", pages, free);
+        }
+        if self.sets > 1 && pages.saturating_mul(2) > total {
+            return no_room("two sets, one beside the other, need", pages.saturating_mul(2), total);
         }
         Ok(())
     }

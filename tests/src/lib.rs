@@ -1,16 +1,24 @@
 //! What the whole-system tests share.
 //!
-//! - [`loops`]: loop devices that go away with the test, also when it panics. [`throttle`]: devices that hang.
-//! - [`zram`]: a block device that fails writes.
-//! - [`child`]: the command as a child process that is never waited for without bound.
-//! - [`pool`]: a pool, written and read back by the command.
-//! - [`kills`]: an offload that is killed at random moments, and what must be true then.
+//! - [`child`]: the command as a child process that is killed, signalled, or hangs.
+//! - [`command`]: the `bireme` command as a child with a time limit.
+//! - [`data`]: inputs, and what generated data must be.
 //! - [`generated`]: the bytes that a generated set must have, computed apart from the product.
+//! - [`kills`]: an offload that is killed at random moments, and what must be true then.
+//! - [`loops`]: loop devices that go away with the test, also when it panics.
+//! - [`members`]: files as members of a pool.
+//! - [`pool`]: a pool, written and read back by the command.
+//! - [`pools`]: pools in states that no command leaves behind.
+//! - [`throttle`]: devices that hang. [`zram`]: a block device that fails writes.
 
 pub mod child;
+pub mod command;
+pub mod data;
 pub mod generated;
 pub mod kills;
 pub mod loops;
+pub mod members;
 pub mod pool;
+pub mod pools;
 pub mod throttle;
 pub mod zram;

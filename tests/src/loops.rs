@@ -107,15 +107,14 @@ impl Mount {
         Mount(place.into())
     }
 
-    /// Mounts memory of this size on a new folder.
+    /// Mounts a file system in memory, of so many bytes, on a new folder.
     ///
     /// # Panics
     /// When that fails.
     pub fn tmpfs(place: &Path, bytes: u64) -> Mount {
         std::fs::create_dir(place).expect("a folder to mount on");
-        let options = format!("size={bytes},mode=0700");
-        let text = Some(options.as_str());
-        mount(Some("bireme-test"), place, Some("tmpfs"), MsFlags::MS_NODEV, text).expect("a mount");
+        let size = format!("size={bytes}");
+        mount(Some("bireme-test"), place, Some("tmpfs"), MsFlags::MS_NOEXEC, Some(size.as_str())).expect("a mount");
         Mount(place.into())
     }
 

@@ -247,7 +247,7 @@ mod tests {
         let cli = parse("bireme offload --size 1GiB --device /a /b --device /c --cores 0,2-3 --hang-limit 2m --json -");
         let Command::Offload(offload) = cli.expect("a good line").command else { panic!("an offload") };
         assert_eq!(offload.devices, ["/a", "/b", "/c"].map(PathBuf::from));
-        assert_eq!((offload.size, offload.seed, offload.page, offload.sets), (Some(1 << 30), 1, 4 << 20, 1));
+        assert_eq!((offload.size, offload.seed, offload.page, offload.sets), (1 << 30, 1, 4 << 20, 1));
         assert_eq!((offload.chunk, offload.balance, offload.destroy_data), (None, Balance::Pull, false));
         assert_eq!(offload.tuning.cores, Some(Cores(vec![0, 2, 3])));
         assert_eq!((offload.tuning.slot, offload.tuning.request), (1 << 20, 512 << 10));
@@ -262,7 +262,6 @@ mod tests {
     fn bad_lines_are_answered_with_what_to_write() {
         #[rustfmt::skip]
         let cases = [
-            ("bireme offload", "--input <FILE>|--size <SIZE>"),
             ("bireme offload --size 1G", "write KiB, MiB, GiB or TiB"),
             ("bireme offload --size 1GiB --input f", "cannot be used with"),
             ("bireme offload --input f --seed 3", "cannot be used with"),

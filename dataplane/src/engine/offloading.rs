@@ -19,7 +19,7 @@ use crate::ledger::{self, Ledger};
 use crate::message::{Failure, Origin, ToLedger, ToMain, ToPeer};
 use crate::outcome::Kind;
 use crate::peer::{self, Peer};
-use crate::pool::Pool;
+use crate::pool::{Load, Pool};
 use crate::port::uring::{Bells, Uring, Wishes};
 use crate::port::{Bell, Next, Port};
 use crate::queue::Mailbox;
@@ -50,8 +50,10 @@ pub fn offload(job: OffloadJob, config: &Config, handles: &Handles) -> Ended {
     if let Ok(layout) = crate::layout::Layout::new(shape.geometry, smallest) {
         super::sizing::size(shape.geometry, layout, ask)?;
     }
-    let opened =
-        open(devices, config.hang_limit, |members, port| Pool::open_or_create(members, shape, destroy_data, port))?;
+    let load = Load { bytes, sets };
+    let opened = open(devices, config.hang_limit, |members, port| {
+        Pool::open_or_create_for(members, shape, destroy_data, load, port)
+    })?;
     let (array, depth_note) = super::sizing::size(opened.pool.geometry(), opened.pool.layout(), ask)?;
     let facts = report::pool_facts(&opened.pool);
     let paths = opened.pool.paths().to_vec();

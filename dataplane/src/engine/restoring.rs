@@ -46,6 +46,9 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
     facts.frames_free = pool.frames_free();
     let plan = Arc::new(plan(&set, &pages));
     let roots: Arc<[u64]> = pages.iter().map(|page| page.root).collect();
+    if let Some(path) = &job.output {
+        Output::check_apart(path, &devices)?;
+    }
     let output = job.output.map(|path| Output::create(path, set.bytes)).transpose()?;
     let mut all_paths = paths.clone();
     all_paths.extend(output.as_ref().map(|output| output.path().to_owned()));

@@ -7,9 +7,12 @@ use bireme_control::raid::geometry::{BLOCK_BYTES, Geometry};
 use nix::sys::resource::{Resource, getrlimit};
 
 use crate::array::Array;
-use crate::buffer::REGION_BYTES_MAX;
+use crate::buffer::{REGION_BYTES_MAX, Region};
 use crate::layout::Layout;
+use crate::port::uring::queue_bytes;
 use crate::runs::RUN_PAGES_MAX;
+
+use super::{METADATA_REGION, metadata_requests};
 
 /// A size that cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +36,20 @@ pub enum SizingError {
         bytes: u64,
         /// Its requests.
         requests: u64,
+    },
+    /// More memory than the process may lock.
+    #[error(
+        "{peers} peers with a depth of {depth} lock {bytes} bytes of memory, and {limit} are allowed: run with sudo, raise the limit of locked memory (ulimit -l), or lower --depth, --slot or --peers"
+    )]
+    Locked {
+        /// How many peers.
+        peers: u16,
+        /// Slots per peer.
+        depth: u32,
+        /// Bytes of all memory that is registered.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
     },
 }
 
@@ -68,17 +85,27 @@ pub fn size(geometry: Geometry, layout: Layout, ask: Ask) -> Result<(Array, Opti
         let slot_bytes = u64::from(array_slot_bytes(geometry, slot_rows));
         array.filter(good).ok_or(SizingError::Depth { depth: slots, slot_bytes, bytes, requests })
     };
+    let limit = locked_memory_limit();
+    let within_limit = |depth: u32| {
+        let array = with(depth)?;
+        let region = usize::try_from(array.region_bytes()).map_or(u64::MAX, |bytes| Region::mapped_bytes(bytes) as u64);
+        let peer = region.saturating_add(queue_bytes(array.requests()));
+        let metadata = METADATA_REGION + queue_bytes(metadata_requests(geometry.members()));
+        let bytes = peer.saturating_mul(u64::from(ask.peers)) + METADATA_PORTS * metadata;
+        match limit.filter(|&limit| bytes > limit) {
+            Some(limit) => Err(SizingError::Locked { peers: ask.peers, depth, bytes, limit }),
+            None => Ok(array),
+        }
+    };
     if let Some(depth) = ask.depth {
-        return Ok((with(depth)?, None));
+        return Ok((within_limit(depth)?, None));
     }
-    let limit = locked_memory_limit().map(|bytes| bytes / u64::from(ask.peers) * 7 / 8);
     let mut depth = DEPTH;
     loop {
-        match (with(depth), limit) {
-            (Ok(array), Some(limit)) if depth > 1 && array.region_bytes() > limit => depth -= 1,
-            (Err(_), _) if depth > 1 => depth -= 1,
-            (Ok(array), _) => return Ok((array, (depth < DEPTH).then(|| note(depth)))),
-            (Err(error), _) => return Err(error),
+        match within_limit(depth) {
+            Ok(array) => return Ok((array, (depth < DEPTH).then(|| note(depth)))),
+            Err(_) if depth > 1 => depth -= 1,
+            Err(error) => return Err(error),
         }
     }
 }
@@ -107,6 +134,8 @@ fn whole_blocks(bytes: u64) -> Option<u32> {
 
 /// Slots per peer that keep devices busy.
 pub const DEPTH: u32 = 8;
+/// Ports besides those of the peers: main thread, ledger and control.
+const METADATA_PORTS: u64 = 3;
 const SIZE_MAX: u64 = 64 << 20;
 const REQUESTS_MAX: u64 = 16_384;
 

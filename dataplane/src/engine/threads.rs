@@ -96,12 +96,12 @@ pub(super) fn spawn_peer<'scope>(
     start: Start,
     build: impl FnOnce() -> Result<Peer<Uring>, SetupError> + Send + 'scope,
 ) -> Result<ScopedJoinHandle<'scope, Option<PeerFigures>>, EngineError> {
-    let hook = config.on_peer_start.clone();
+    let (on_start, on_end) = (config.on_peer_start.clone(), config.on_peer_end.clone());
     let body = move || {
         // Before the memory is touched, so that it comes from this core's node.
         let pinned = core.filter(|&core| core_affinity::set_for_current(core)).map(|core| core.id);
         let mut peer = start.wait(build())?;
-        if let Some(hook) = hook {
+        if let Some(hook) = on_start {
             hook(id);
         }
         loop {
@@ -111,6 +111,9 @@ pub(super) fn spawn_peer<'scope>(
                 break;
             }
             peer.rest(next);
+        }
+        if let Some(hook) = on_end {
+            hook(id);
         }
         Some(figures(id, pinned, peer))
     };

@@ -76,6 +76,7 @@ struct Told {
     planned: u64,
     failure: Option<Failure>,
     stopped: bool,
+    generation: u64,
 }
 
 /// A pool, its ledger and its peers.
@@ -89,10 +90,9 @@ struct Rig {
 
 impl Rig {
     fn new(world: &World, pool: Pool) -> Rig {
-        let mailbox = |places, bell| Arc::new(Mailbox::new(places, Bell(bell)));
         let peers: Vec<_> = (0..PEERS).map(|bell| Arc::new(Mailbox::new(1, Bell(bell)))).collect();
-        let wiring = Wiring { inbox: mailbox_of(64), peers, main: Arc::new(Mailbox::new(1, Bell(9))) };
-        let _: Arc<Mailbox<()>> = mailbox(1, 0);
+        let wiring =
+            Wiring { inbox: Arc::new(Mailbox::new(64, Bell(8))), peers, main: Arc::new(Mailbox::new(1, Bell(9))) };
         let layout = pool.layout();
         let peer = |(inbox, id): (&Arc<Mailbox<ToPeer>>, u16)| Peer {
             id: PeerId(id),
@@ -104,7 +104,8 @@ impl Rig {
         let port = world.port(256 << 10, 5);
         let ledger = Ledger::new(pool, port, wiring.clone(), Nanos::from_secs(5));
         let planned = ledger.pool().newest_set().map_or(0, |set| set.number);
-        let told = Told { committed: planned, planned, ..Told::default() };
+        let generation = ledger.pool().generation();
+        let told = Told { committed: planned, planned, generation, ..Told::default() };
         Rig { world: world.clone(), ledger, peers, wiring, told }
     }
 
@@ -168,10 +169,6 @@ impl Rig {
     }
 }
 
-fn mailbox_of(places: usize) -> Arc<Mailbox<ToLedger>> {
-    Arc::new(Mailbox::new(places, Bell(8)))
-}
-
 /// A whole run on a world: open, write, close. What it told, also when the power failed in it.
 fn write_sets(world: &World, pages: &[u64]) -> Told {
     let Ok(pool) = open(world) else { return Told::default() };
@@ -232,7 +229,7 @@ fn a_device_that_fails_or_hangs_ends_the_run_and_loses_nothing() {
         let mut rig = Rig::new(&world, open(&world).expect("ours"));
         let letter = ToLedger::Prepare { sequence: 0, bytes: PAGE, origin: Origin::File };
         assert!(rig.wiring.inbox.post(letter).is_ok());
-        while rig.ledger.sets.front().is_none_or(|set| set.phase != Phase::Flushed) {
+        while rig.ledger.replay.is_done() {
             rig.turn();
         }
         spoil(&world);
@@ -282,16 +279,17 @@ fn the_power_may_fail_at_every_step() {
         world.steps()
     };
     let mut seen = [0; 4];
-    for step in opening / 2..=steps + 20 {
-        let world = World::new(step, &SIZES);
+    for (step, seed) in (opening / 2..=steps + 20).flat_map(|step| (0..2).map(move |seed| (step, seed))) {
+        let world = World::new(step * 4 + seed, &SIZES);
         world.power_off_at(step);
         let first = write_sets(&world, &sets);
         let world = world.reboot();
-        world.power_off_at(1 + (step * 13) % opening);
-        let second = open(&world).is_ok();
+        world.power_off_at(1 + (step * 13 + seed * 17) % opening);
+        let second = open(&world).map_or(0, |pool| pool.generation());
         let world = world.reboot();
         let pool = open(&world).unwrap_or_else(|error| panic!("step {step}, second {second}: {error}"));
         let newest = read_back(&world, &pool);
+        assert!(pool.generation() > first.generation.max(second), "step {step}: a generation was used twice");
         assert!(
             (first.committed..=first.planned.max(first.committed)).contains(&newest) && newest <= first.committed + 1,
             "step {step}: set {newest} after {first:?}"

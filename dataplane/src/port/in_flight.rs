@@ -52,6 +52,11 @@ impl InFlight {
         }
     }
 
+    /// Whether it takes another one.
+    pub(super) fn has_room(&self) -> bool {
+        !self.free.is_empty()
+    }
+
     /// How many are in it.
     pub(super) fn len(&self) -> usize {
         self.rows.len() - self.free.len()

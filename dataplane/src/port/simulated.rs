@@ -28,6 +28,8 @@ use super::{Bell, Busy, Completion, Next, Operation, Port, Request};
 use crate::buffer::{Region, Span};
 
 mod disk;
+#[cfg(test)]
+mod tests;
 
 /// The disks, the clock and the seed that the ports of one simulation share. A clone is a handle to the same world.
 #[derive(Clone, Debug)]
@@ -69,6 +71,7 @@ impl World {
             world: self.clone(),
             index: state.ended.len() - 1,
             region: Region::new(region_bytes).expect("memory for a simulated port"),
+            sent: Sent { bytes: vec![0; region_bytes], requests: vec![0; region_bytes.div_ceil(BLOCK)] },
             in_flight: InFlight::new(limit),
             pushed: Vec::with_capacity(limit as usize),
             done: VecDeque::with_capacity(limit as usize),
@@ -82,7 +85,8 @@ impl World {
 
     /// When the next request ends; `None` when none ever will without a new one.
     pub fn next_event(&self) -> Option<Nanos> {
-        self.0.borrow().under_way.first_key_value().map(|((due, _), _)| *due)
+        let due = self.0.borrow().under_way.first_key_value().map(|((due, _), _)| *due);
+        due.filter(|&due| due != NEVER)
     }
 
     /// Moves the clock, never backwards; requests that end by then take effect in the order of their ends.
@@ -310,6 +314,7 @@ pub struct Simulated {
     world: World,
     index: usize,
     region: Region,
+    sent: Sent,
     in_flight: InFlight,
     pushed: Vec<(Ticket, Request)>,
     done: VecDeque<Completion>,
@@ -323,12 +328,8 @@ impl Simulated {
         }
         for (ticket, request) in self.pushed.drain(..) {
             let mut bytes = Vec::new();
-            if matches!(request.operation, Operation::Write(_) | Operation::WriteWoven(_)) {
-                // The memory is lent: it is taken back for as long as the copy lasts.
-                self.in_flight.leave(ticket, &mut self.region);
-                spans(&request).for_each(|span| bytes.extend_from_slice(self.region.bytes(span)));
-                let again = self.in_flight.enter(request, &mut self.region);
-                assert_eq!(again, Ok(ticket), "the ticket that was just left is the next one given");
+            if is_write(&request) {
+                spans(&request).for_each(|span| bytes.extend_from_slice(&self.sent.bytes[range(span)]));
             }
             state.start(self.index, ticket, &request, &bytes)?;
         }
@@ -341,6 +342,11 @@ impl Simulated {
         state.advance_to(now);
         for ended in std::mem::take(&mut state.ended[self.index]) {
             let request = self.in_flight.leave(ended.ticket, &mut self.region).expect("it was entered when pushed");
+            if is_write(&request) {
+                spans(&request).for_each(|span| self.sent.take_back(span));
+                self.done.push_back(Completion { token: request.token, result: ended.result });
+                continue;
+            }
             let mut rest = ended.read.as_slice();
             for span in spans(&request) {
                 let bytes = rest.len().min(span.bytes as usize);
@@ -374,6 +380,9 @@ impl Port for Simulated {
     }
 
     fn push(&mut self, request: Request) -> Result<(), Busy> {
+        if is_write(&request) && self.in_flight.has_room() {
+            spans(&request).for_each(|span| self.sent.send(span, &self.region));
+        }
         let ticket = self.in_flight.enter(request, &mut self.region)?;
         self.pushed.push((ticket, request));
         Ok(())
@@ -382,6 +391,8 @@ impl Port for Simulated {
     fn wake(&mut self, whom: Bell) {
         *self.world.0.borrow_mut().wakes.entry(whom.0).or_default() += 1;
     }
+
+    fn gather(&mut self, _completions: u32) {}
 
     fn submit(&mut self, next: Next) -> io::Result<()> {
         self.start_pushed()?;
@@ -409,6 +420,46 @@ impl Drop for Simulated {
     fn drop(&mut self) {
         self.in_flight.clear(&mut self.region);
     }
+}
+
+/// What the disks see of memory that is lent for writes. Nobody can look at lent memory, and several requests may share
+/// it; it does not change meanwhile, so a copy from before it was lent shows the same.
+#[derive(Debug)]
+struct Sent {
+    bytes: Vec<u8>,
+    /// Per block of the region, how many writes hold it.
+    requests: Vec<u8>,
+}
+
+impl Sent {
+    fn send(&mut self, span: Span, region: &Region) {
+        for block in blocks(span) {
+            if self.requests[block] == 0 {
+                let end = ((block + 1) * BLOCK).min(self.bytes.len());
+                let whole = block * BLOCK..end;
+                let offset = u32::try_from(whole.start).expect("a region is addressed with 32 bits");
+                let bytes = u32::try_from(whole.len()).expect("a block");
+                self.bytes[whole].copy_from_slice(region.bytes(Span::new(offset, bytes)));
+            }
+            self.requests[block] += 1;
+        }
+    }
+
+    fn take_back(&mut self, span: Span) {
+        blocks(span).for_each(|block| self.requests[block] -= 1);
+    }
+}
+
+fn is_write(request: &Request) -> bool {
+    matches!(request.operation, Operation::Write(_) | Operation::WriteWoven(_))
+}
+
+fn range(span: Span) -> std::ops::Range<usize> {
+    span.offset as usize..span.offset as usize + span.bytes as usize
+}
+
+fn blocks(span: Span) -> std::ops::Range<usize> {
+    range(span).start / BLOCK..range(span).end.div_ceil(BLOCK)
 }
 
 fn spans(request: &Request) -> impl Iterator<Item = Span> + use<> {
@@ -446,128 +497,4 @@ impl Random {
 /// The end of a request to a disk that hangs.
 const NEVER: Nanos = Nanos(u64::MAX);
 const SECTOR: u64 = 512;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn write(port: &mut Simulated, token: u64, offset: u64, byte: u8) {
-        let span = Span::new(u32::try_from(token).expect("small") * 4096, 4096);
-        port.region_mut().bytes_mut(span).fill(byte);
-        let request = Request { token, file: 0, offset, operation: Operation::Write(span) };
-        port.push(request).expect("room");
-    }
-
-    fn wait_all(port: &mut Simulated) -> Vec<Completion> {
-        let mut all = Vec::new();
-        while port.in_flight() > 0 {
-            port.submit(Next::Event).expect("power");
-            all.extend(std::iter::from_fn(|| port.reap()));
-        }
-        all
-    }
-
-    fn flush(port: &mut Simulated) {
-        port.push(Request { token: 99, file: 0, offset: 0, operation: Operation::Flush }).expect("room");
-    }
-
-    #[test]
-    fn a_write_takes_effect_when_it_ends_and_lasts_once_flushed() {
-        let world = World::new(1, &[1 << 20]);
-        world.short_rate(0);
-        let mut port = world.port(1 << 16, 8);
-        write(&mut port, 0, 8192, 7);
-        port.submit(Next::Ready).expect("power");
-        assert_eq!(world.peek(0, 8192, 1), [0], "it has not ended");
-        world.advance_to(world.next_event().expect("a write"));
-        assert_eq!(world.peek(0, 8192, 1), [7]);
-        wait_all(&mut port);
-        flush(&mut port);
-        wait_all(&mut port);
-        assert_eq!(world.reboot().peek(0, 8192, 4096), [7; 4096]);
-    }
-
-    #[test]
-    fn a_flush_covers_only_what_had_ended_when_it_was_submitted() {
-        let mut lost = 0;
-        for seed in 0..40 {
-            let world = World::new(seed, &[1 << 20]);
-            world.short_rate(0);
-            let mut port = world.port(1 << 16, 8);
-            write(&mut port, 0, 0, 7);
-            flush(&mut port);
-            wait_all(&mut port);
-            lost += u32::from(world.reboot().peek(0, 0, 4096) != [7; 4096]);
-        }
-        assert!(lost > 10, "a flush beside a write must not cover it: lost {lost} of 40");
-    }
-
-    #[test]
-    fn without_a_flush_blocks_survive_vanish_and_tear() {
-        let (mut kept, mut gone, mut torn) = (0, 0, 0);
-        for seed in 0..100 {
-            let world = World::new(seed, &[1 << 20]);
-            let mut port = world.port(1 << 16, 8);
-            write(&mut port, 0, 4096, 7);
-            if seed % 2 == 0 {
-                wait_all(&mut port);
-            } else {
-                port.submit(Next::Ready).expect("power");
-            }
-            let after = world.reboot().peek(0, 4096, 4096);
-            match after.iter().filter(|&&b| b == 7).count() {
-                4096 => kept += 1,
-                0 => gone += 1,
-                some => {
-                    assert_eq!(some % 512, 0, "sectors do not tear");
-                    torn += 1;
-                }
-            }
-        }
-        assert!(kept > 10 && gone > 10 && torn > 10, "kept {kept}, gone {gone}, torn {torn}");
-    }
-
-    #[test]
-    fn ends_are_reordered_short_and_failed_as_told() {
-        let world = World::new(3, &[1 << 20]);
-        world.short_rate(500_000);
-        world.fail_at(3, libc::ENOSPC);
-        let mut port = world.port(1 << 16, 16);
-        (0..16).for_each(|token| write(&mut port, token, token * 4096, 1));
-        let ends = wait_all(&mut port);
-        assert_eq!(ends.len(), 16);
-        assert!(ends.windows(2).any(|pair| pair[0].token > pair[1].token), "in the order of submission");
-        assert!(ends.iter().any(|end| matches!(end.result, Ok(bytes) if bytes < 4096)), "none was short");
-        let failed: Vec<_> = ends.iter().filter(|end| end.result.is_err()).collect();
-        assert_eq!(failed, [&Completion { token: 2, result: Err(libc::ENOSPC) }]);
-    }
-
-    #[test]
-    fn a_disk_that_hangs_never_answers_and_no_power_means_an_error() {
-        let world = World::new(4, &[1 << 20]);
-        world.hang(0);
-        let mut port = world.port(1 << 16, 8);
-        write(&mut port, 0, 0, 1);
-        port.submit(Next::Ready).expect("power");
-        world.advance_to(Nanos::from_secs(1000));
-        port.submit(Next::Ready).expect("power");
-        assert_eq!(port.reap(), None);
-        world.power_off_at(2);
-        write(&mut port, 1, 4096, 1);
-        assert!(port.submit(Next::Ready).is_err());
-        assert!(port.submit(Next::Ready).is_err(), "for good");
-    }
-
-    #[test]
-    fn a_seed_gives_the_same_run_twice() {
-        let run = |seed| {
-            let world = World::new(seed, &[1 << 20]);
-            let mut port = world.port(1 << 16, 16);
-            (0..16).for_each(|token| write(&mut port, token, token * 4096, 1));
-            let ends: Vec<_> = wait_all(&mut port).iter().map(|end| end.token).collect();
-            (ends, world.now(), world.reboot().peek(0, 0, 65536))
-        };
-        assert_eq!(run(5), run(5));
-        assert_ne!(run(5).0, run(6).0);
-    }
-}
+const BLOCK: usize = 4096;
