@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::child::Child;
-use crate::generated::{self, splitmix};
+use crate::data::{generated, noise};
 use crate::loops::{Loops, Place};
 use crate::pool::Pool;
 
@@ -46,10 +46,12 @@ pub fn kill_loop(options: &Options) -> Result<String, String> {
     pool.write(&["--size", &size, "--seed", &seed]);
     let span = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX) * 3;
     let input = loops.folder().join("input");
-    write_input(&input, options)?;
+    let pattern = generated(options.seed, 0, usize::try_from(options.bytes).expect("fits into memory"));
+    std::fs::write(&input, pattern).map_err(|error| format!("the input cannot be written: {error}"))?;
 
     let mut known = Known { number: 1, generated: true };
-    let mut random = options.seed;
+    let moments = noise(options.seed, options.kills as usize * 8);
+    let mut moments = moments.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes) % span);
     let mut states = BTreeMap::new();
     for kill in 1..=options.kills {
         let from_file = kill % 2 == 0;
@@ -59,8 +61,7 @@ pub fn kill_loop(options: &Options) -> Result<String, String> {
             vec!["--size", &size, "--seed", &seed]
         };
         let mut child = pool.offload(&[&source[..], &["--sets", "1000000"]].concat());
-        random = splitmix(random);
-        let delay = Duration::from_micros(random % span);
+        let delay = Duration::from_micros(moments.next().expect("a moment for each kill"));
         std::thread::sleep(delay);
         let phase = phase(&child);
         child.signal(Signal::SIGKILL);
@@ -108,16 +109,6 @@ fn sets_said(stderr: &str) -> u64 {
     let lines = stderr.lines().rev();
     let mut counts = lines.filter_map(|line| line.split_once(" sets done")?.0.rsplit(' ').next()?.parse().ok());
     counts.next().unwrap_or(0)
-}
-
-fn write_input(path: &std::path::Path, options: &Options) -> Result<(), String> {
-    use std::io::Write;
-    let failed = |error| format!("the input {} cannot be written: {error}", path.display());
-    let mut file = std::io::BufWriter::new(std::fs::File::create(path).map_err(failed)?);
-    for block in 0..options.bytes / 4096 {
-        file.write_all(&generated::block(options.seed, 0, block)).map_err(failed)?;
-    }
-    file.flush().map_err(failed)
 }
 
 const REAP: Duration = Duration::from_secs(10);

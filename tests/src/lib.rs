@@ -3,7 +3,6 @@
 //! - [`child`]: the command as a child process that is killed, signalled, or hangs.
 //! - [`command`]: the `bireme` command as a child with a time limit.
 //! - [`data`]: inputs, and what generated data must be.
-//! - [`generated`]: the bytes that a generated set must have, computed apart from the product.
 //! - [`kills`]: an offload that is killed at random moments, and what must be true then.
 //! - [`loops`]: loop devices that go away with the test, also when it panics.
 //! - [`members`]: files as members of a pool.
@@ -14,7 +13,6 @@
 pub mod child;
 pub mod command;
 pub mod data;
-pub mod generated;
 pub mod kills;
 pub mod loops;
 pub mod members;
