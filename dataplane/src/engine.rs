@@ -7,7 +7,8 @@
 //! ```
 //!
 //! [`offload`] writes sets, [`restore`] reads one. Both end with all threads joined and every device released, whatever
-//! happened; what went wrong is one sentence.
+//! happened; what went wrong is one sentence. There is one exception, which is the kernel's: a thread whose flush is not
+//! answered cannot end before it is, and [`Config::on_stuck`] is told.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -58,6 +59,9 @@ pub struct Config {
     pub hang_limit: Nanos,
     /// Called on each peer's thread before its first turn. Tests prove here what the data path does not do.
     pub on_peer_start: Option<PeerHook>,
+    /// Called with the sentence of a run whose threads do not end, as the kernel keeps a thread whose flush a device does
+    /// not answer. What returns from it waits for them, however long that takes.
+    pub on_stuck: Option<fn(&str)>,
     /// Called on each peer's thread after its last turn, before it counts up and gives its memory back.
     pub on_peer_end: Option<PeerHook>,
 }
@@ -82,6 +86,7 @@ impl Default for Config {
             strategy: Strategy::Pull,
             hang_limit: Nanos::from_secs(30),
             on_peer_start: None,
+            on_stuck: None,
             on_peer_end: None,
         }
     }
@@ -192,6 +197,12 @@ pub enum EngineError {
         /// What became of the sets.
         consequence: String,
     },
+    /// All is done, and a device does not answer the last requests.
+    #[error(
+        "all sets were committed, but a device does not answer while the pool is closed: see the kernel log (dmesg); the \
+         next opening repairs the rest"
+    )]
+    Unclosed,
     /// A thread panicked: a fault of ours.
     #[error("a thread of the engine has died: this is a fault of Bireme; nothing of the unfinished set was committed")]
     Died,
@@ -207,12 +218,13 @@ struct Opened {
 /// Opens the devices' pool with a port of this thread, which is closed again before the others are built.
 fn open(
     devices: Vec<Device>,
+    patience: Nanos,
     how: impl FnOnce(&[Member], &mut Uring) -> Result<Pool, PoolError>,
 ) -> Result<Opened, EngineError> {
     let origin = Instant::now();
     let members: Vec<Member> =
         devices.iter().map(|device| Member { path: device.path().to_owned(), bytes: device.bytes() }).collect();
-    let mut port = main_port(&devices, origin, &Bells::new(1), Bell(0))?;
+    let mut port = main_port(&devices, origin, &Bells::new(1), Bell(0), patience)?;
     let pool = how(&members, &mut port)?;
     let mut given: Vec<Option<Device>> = devices.into_iter().map(Some).collect();
     let devices = pool.order().iter().filter_map(|&index| given[index].take()).collect();
@@ -220,12 +232,18 @@ fn open(
 }
 
 /// A port for metadata: a few requests at a time, in memory that registers under any limit.
-fn main_port(devices: &[Device], origin: Instant, bells: &Bells, bell: Bell) -> Result<Uring, SetupError> {
+fn main_port(
+    devices: &[Device],
+    origin: Instant,
+    bells: &Bells,
+    bell: Bell,
+    patience: Nanos,
+) -> Result<Uring, SetupError> {
     let files: Vec<_> = devices.iter().map(Device::as_fd).collect();
     let limit = metadata_requests(u16::try_from(devices.len()).expect("few devices"));
     let bells = bells.clone();
     let region_bytes = usize::try_from(METADATA_REGION).expect("small");
-    Uring::new(&Wishes { files: &files, region_bytes, limit, weave_pieces: 0, origin, bells, bell })
+    Uring::new(&Wishes { files: &files, region_bytes, limit, weave_pieces: 0, origin, bells, bell, patience })
 }
 
 /// Requests that a port for metadata can have under way.

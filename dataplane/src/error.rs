@@ -23,6 +23,9 @@ fn hint(errno: i32) -> Option<&'static str> {
         libc::EINVAL => Some("the device refuses the alignment or size of the request: see its logical block size"),
         libc::EROFS | libc::EPERM => Some("it cannot be written: make it writable, or choose another"),
         libc::ENODEV | libc::ENXIO => Some("the device is gone: attach it again"),
+        libc::ETIMEDOUT => Some(
+            "the device does not answer: see the kernel log (dmesg), leave it out, or allow more time (--hang-limit)",
+        ),
         libc::EOPNOTSUPP => Some("the device or file system does not support it: choose another"),
         _ => None,
     }

@@ -290,7 +290,9 @@ pub enum StoreFailure {
 impl Failure {
     /// A sentence for the operator, given the members' paths by index and the input's.
     pub fn sentence(&self, members: &[PathBuf], input: Option<&Path>) -> String {
-        let path = |file: u16| members.get(usize::from(file)).map_or(Path::new("an unknown device"), |path| path);
+        // The data file comes after the members.
+        let input_path = input.unwrap_or(Path::new("the data file"));
+        let path = |file: u16| members.get(usize::from(file)).map_or(input_path, |path| path);
         match *self {
             Failure::Device { doing: Doing::Flush, file, errno, .. } => {
                 format!("flushing {} failed: {}", path(file).display(), explain(errno))
@@ -304,12 +306,15 @@ impl Failure {
                 request_failed("reading", input.unwrap_or(Path::new("the input")), offset, errno)
             }
             Failure::Port { errno } => format!("the port to the devices failed: {}", explain(errno)),
-            Failure::Hung { file, doing, offset, waited } => format!(
-                "{} {} at byte {offset} has not been answered for {waited}: see the kernel log (dmesg), or leave this \
-                 device out",
-                doing.word(),
-                path(file).display(),
-            ),
+            Failure::Hung { file, doing, offset, waited } => {
+                let place = if doing == Doing::Flush { String::new() } else { format!(" at byte {offset}") };
+                format!(
+                    "{} {}{place} has not been answered for {waited}: see the kernel log (dmesg), leave this device out, \
+                     or allow more time (--hang-limit)",
+                    doing.word(),
+                    path(file).display(),
+                )
+            }
             Failure::NoSpace { need, free, total } => format!(
                 "the set needs {need} bytes of frames and {free} of the pool's {total} are free: the newest set stays \
                  readable until the next is durable, so use larger devices or a smaller set; nothing of it was written"
@@ -363,5 +368,13 @@ mod tests {
         let sentence = failure.sentence(&members, None);
         assert!(sentence.starts_with("writing /dev/b at byte 4096 failed: "), "{sentence}");
         assert!(sentence.contains("dmesg"), "{sentence}");
+    }
+
+    #[test]
+    fn the_data_file_is_named_when_it_hangs() {
+        let waited = Nanos::from_secs(30);
+        let failure = Failure::Hung { file: 1, doing: Doing::Read, offset: 8192, waited };
+        let sentence = failure.sentence(&[PathBuf::from("/dev/a")], Some(Path::new("/mnt/input")));
+        assert!(sentence.starts_with("reading /mnt/input at byte 8192 has not been answered for 30"), "{sentence}");
     }
 }

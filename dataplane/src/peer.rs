@@ -415,7 +415,7 @@ impl<P: Port> Peer<P> {
             return;
         }
         self.looked = now;
-        if let Some(failure) = self.desk.requests.stuck(now, now.since(self.wiring.hang_limit)) {
+        if let Some(failure) = self.desk.requests.stuck(now, self.wiring.hang_limit) {
             self.fail(failure);
         }
     }
@@ -434,3 +434,6 @@ impl<P: Port> Peer<P> {
 
 /// Written, flushed and failed, twice each.
 const LETTERS_BESIDES_PAGES: usize = 8;
+
+#[cfg(test)]
+mod tests;

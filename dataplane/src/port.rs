@@ -104,7 +104,8 @@ pub enum Next {
     Ready,
     /// Nothing before this point in time, unless a request ends or somebody wakes this thread.
     At(Nanos),
-    /// Nothing until a request ends or somebody wakes this thread.
+    /// Nothing until a request ends or somebody wakes this thread. With requests in flight a port may lose patience, and
+    /// says so with ETIMEDOUT.
     Event,
 }
 

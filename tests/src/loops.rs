@@ -117,6 +117,11 @@ impl Mount {
         mount(Some("bireme-test"), place, Some("tmpfs"), MsFlags::MS_NOEXEC, Some(size.as_str())).expect("a mount");
         Mount(place.into())
     }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
 }
 
 impl Drop for Mount {

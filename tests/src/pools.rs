@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use bireme_control::raid::geometry::{Geometry, Level};
+use bireme_control::units::Nanos;
 use bireme_dataplane::device::{Device, Purpose};
 use bireme_dataplane::pool::{Member, Pool, Shape};
 use bireme_dataplane::port::Bell;
@@ -27,6 +28,7 @@ pub fn make_empty<P: AsRef<Path>>(paths: &[P]) {
         origin: Instant::now(),
         bells: Bells::new(1),
         bell: Bell(0),
+        patience: Nanos::from_secs(30),
     };
     let mut port = Uring::new(&wishes).expect("a port");
     let pool = Pool::open_or_create(&members, Shape { geometry }, false, &mut port).expect("a pool");

@@ -139,8 +139,15 @@ fn config(tuning: &Tuning, balance: Balance) -> Config {
             Balance::Fixed => Strategy::Fixed,
         },
         hang_limit: tuning.hang_limit,
+        on_stuck: Some(leave),
         ..Config::default()
     }
+}
+
+/// Says why and ends the process. The kernel keeps what is left of it until the device answers, whatever the signal.
+fn leave(sentence: &str) {
+    eprintln!("bireme: {sentence}; this process cannot be ended until the device answers");
+    std::process::exit(1);
 }
 
 fn print(

@@ -46,6 +46,8 @@ pub struct Wishes<'a> {
     pub bells: Bells,
     /// This port's own place.
     pub bell: Bell,
+    /// How long [`Next::Event`] waits for the answer to a request: whoever waits on the spot must not wait for ever.
+    pub patience: Nanos,
 }
 
 /// The event rings of all threads of an engine, by [`Bell`]. A thread enters its ring when its port is built.
@@ -138,6 +140,7 @@ pub struct Uring {
     effective: Effective,
     bells: Bells,
     origin: Instant,
+    patience: Nanos,
     polling: bool,
     gathering: u32,
 }
@@ -177,6 +180,7 @@ impl Uring {
             effective,
             bells: wishes.bells.clone(),
             origin: wishes.origin,
+            patience: wishes.patience,
             polling: false,
             gathering: 1,
         };
@@ -298,7 +302,15 @@ impl Port for Uring {
         let least = std::mem::replace(&mut self.gathering, 1);
         match next {
             Next::Ready => self.device.enter(None, 0),
-            Next::Event => self.device.enter(None, least),
+            Next::Event if self.in_flight.len() == 0 => self.device.enter(None, least),
+            Next::Event => {
+                let until = self.now() + self.patience;
+                self.device.enter(Some(self.patience), least)?;
+                if self.now() < until || self.device.has_ended() {
+                    return Ok(());
+                }
+                Err(io::Error::from_raw_os_error(libc::ETIMEDOUT))
+            }
             Next::At(time) => self.device.enter(Some(time.since(self.now())), least),
         }
     }

@@ -149,6 +149,11 @@ impl Ring {
         }
     }
 
+    /// Whether there is a completion to reap.
+    pub(super) fn has_ended(&mut self) -> bool {
+        !self.ring.completion().is_empty()
+    }
+
     /// The next completion.
     pub(super) fn reap(&mut self) -> Option<cqueue::Entry> {
         self.ring.completion().next()
