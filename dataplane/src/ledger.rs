@@ -122,26 +122,39 @@ impl<P: Port> Ledger<P> {
             self.post.main(ToMain::Stopped);
         }
         let posted = self.post.deliver(&mut self.port);
-        match self.replay.oldest().filter(|_| !self.broken) {
-            _ if more || !posted => Next::Ready,
-            Some(since) => Next::At(since + self.patience + Nanos(1)),
-            None => Next::Event,
+        if more || !posted || !self.inbox.doze() {
+            return Next::Ready;
         }
+        let oldest = self.replay.oldest().filter(|_| !self.broken);
+        oldest.map_or(Next::Event, |since| Next::At(since + self.patience + Nanos(1)))
     }
 
-    /// Hands over what the turn pushed, and sleeps as it said unless a letter has come in. In simulation: with
-    /// [`Next::Ready`].
+    /// Hands over what the turn pushed, and sleeps as it said.
     ///
     /// # Errors
     /// The port cannot go on. The next turns tell everybody; they need no port.
     pub fn rest(&mut self, next: Next) -> io::Result<()> {
-        let awake = next == Next::Ready || !self.inbox.doze();
-        let submitted = self.port.submit(if awake { Next::Ready } else { next });
-        self.inbox.rouse();
+        let submitted = self.submit(next);
+        self.rouse();
+        submitted
+    }
+
+    /// The first half of [`Ledger::rest`]. A simulation submits with [`Next::Ready`], lets the ledger sleep, and rouses
+    /// it.
+    ///
+    /// # Errors
+    /// As [`Ledger::rest`].
+    pub fn submit(&mut self, next: Next) -> io::Result<()> {
+        let submitted = self.port.submit(next);
         if let Err(error) = &submitted {
             self.give_up(Failure::Port { errno: error.raw_os_error().unwrap_or(libc::EIO) });
         }
         submitted
+    }
+
+    /// The second half of [`Ledger::rest`]: it is awake, and nobody needs to ring for it.
+    pub fn rouse(&mut self) {
+        self.inbox.rouse();
     }
 
     /// `Stop` came, and nothing is under way any more.

@@ -153,6 +153,12 @@ impl<P: Port> Peer<P> {
 
     /// Submits what the turn has asked for, and sleeps as it said.
     pub fn rest(&mut self, next: Next) {
+        self.submit(next);
+        self.rouse();
+    }
+
+    /// The first half of [`Peer::rest`]. A simulation submits with [`Next::Ready`], lets the peer sleep, and rouses it.
+    pub fn submit(&mut self, next: Next) {
         let state = match (next, self.desk.requests.in_flight()) {
             (Next::Ready, _) => State::Kernel,
             (_, 0) => State::Idle,
@@ -173,6 +179,10 @@ impl<P: Port> Peer<P> {
         }
         let now = self.desk.requests.now();
         self.desk.stopwatch.switch(now, State::Turn);
+    }
+
+    /// The second half of [`Peer::rest`]: it is awake, and nobody needs to ring for it.
+    pub fn rouse(&mut self) {
         self.wiring.inbox.rouse();
     }
 

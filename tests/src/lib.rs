@@ -9,6 +9,7 @@
 //! - [`pool`]: a pool, written and read back by the command.
 //! - [`pools`]: pools in states that no command leaves behind.
 //! - [`throttle`]: devices that hang. [`zram`]: a block device that fails writes.
+//! - [`simulation`]: the whole engine on one thread, from one seed.
 
 pub mod child;
 pub mod command;
@@ -20,3 +21,4 @@ pub mod pool;
 pub mod pools;
 pub mod throttle;
 pub mod zram;
+pub mod simulation;

@@ -181,7 +181,7 @@ fn bytes_before(tail: &[u8], bytes: u64) -> u64 {
 fn only_a_torn_first_write(edge: &[u8], bytes: u64, offset: u64) -> bool {
     let in_first_slot = |at: u64| zones(bytes).iter().any(|&zone| at >= zone && at < zone + SUPERBLOCK_BYTES as u64);
     edge.chunks(512).zip(0u64..).all(|(sector, index)| {
-        sector.iter().all(|&byte| byte == 0) || (is_ours(sector) && in_first_slot(offset + index * 512))
+        sector == &ZEROS[..sector.len()] || (is_ours(sector) && in_first_slot(offset + index * 512))
     })
 }
 
@@ -191,4 +191,5 @@ pub(super) fn holds(what: &str) -> String {
 }
 
 const UNKNOWN: &str = "an unknown kind";
+const ZEROS: [u8; 512] = [0; 512];
 const EDGE_BYTES: u64 = 4 << 20;

@@ -16,18 +16,25 @@
 //! simulation therefore submit with [`Next::Ready`].
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::rc::Rc;
 
 use bireme_control::units::Nanos;
 
 use self::disk::Disk;
+pub use self::random::Random;
+use self::sent::{Sent, is_write, spans};
+use self::state::{NEVER, State, UnderWay, Work};
 use super::in_flight::{InFlight, Ticket};
 use super::{Bell, Busy, Completion, Next, Operation, Port, Request};
-use crate::buffer::{Region, Span};
+use crate::buffer::Region;
 
 mod disk;
+mod random;
+mod sent;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -39,42 +46,37 @@ impl World {
     /// Blank disks of these sizes, at time 0.
     pub fn new(seed: u64, disk_sizes: &[u64]) -> World {
         let disks = disk_sizes.iter().map(|&bytes| Disk::new(bytes)).collect();
-        World::with(Random(seed), Nanos::ZERO, disks)
+        World::with(Random::new(seed), Nanos::ZERO, disks)
     }
 
     fn with(random: Random, now: Nanos, disks: Vec<Disk>) -> World {
-        World(Rc::new(RefCell::new(State {
-            now,
-            random,
-            disks,
-            steps: 0,
-            off: false,
-            power_off_at: None,
-            faults: BTreeMap::new(),
-            errors_per_million: 0,
-            short_per_million: 20_000,
-            hung: BTreeSet::new(),
-            under_way: BTreeMap::new(),
-            ended: Vec::new(),
-            wakes: BTreeMap::new(),
-        })))
+        World(Rc::new(RefCell::new(State::new(random, now, disks))))
     }
 
     /// A port over all the disks: `request.file` is the index of a disk.
+    pub fn port(&self, region_bytes: usize, limit: u32) -> Simulated {
+        let disks: Vec<_> = (0..self.0.borrow().disks.len()).collect();
+        self.port_to(&disks, region_bytes, limit)
+    }
+
+    /// A port over some of them: `request.file` is an index into `disks`.
     ///
     /// # Panics
     /// When the machine has no memory for the region.
-    pub fn port(&self, region_bytes: usize, limit: u32) -> Simulated {
+    pub fn port_to(&self, disks: &[usize], region_bytes: usize, limit: u32) -> Simulated {
         let mut state = self.0.borrow_mut();
         state.ended.push(VecDeque::new());
+        state.unreaped.push(0);
         Simulated {
             world: self.clone(),
             index: state.ended.len() - 1,
+            disks: disks.into(),
             region: Region::new(region_bytes).expect("memory for a simulated port"),
-            sent: Sent { bytes: vec![0; region_bytes], requests: vec![0; region_bytes.div_ceil(BLOCK)] },
+            sent: Sent::new(region_bytes),
             in_flight: InFlight::new(limit),
             pushed: Vec::with_capacity(limit as usize),
             done: VecDeque::with_capacity(limit as usize),
+            rung: Vec::new(),
         }
     }
 
@@ -99,34 +101,45 @@ impl World {
         self.0.borrow().steps
     }
 
-    /// How often [`Port::wake`] was called for `bell`.
+    /// How often `bell` was rung: a wake-up leaves with the next submit of the port that was asked for it.
     pub fn wakes(&self, bell: Bell) -> u64 {
         self.0.borrow().wakes.get(&bell.0).copied().unwrap_or(0)
     }
 
     /// The request started as step `step` (the first is 1) ends with `errno`.
     pub fn fail_at(&self, step: u64, errno: i32) {
-        self.0.borrow_mut().faults.insert(step, errno);
+        self.0.borrow_mut().faults.errno_at.insert(step, errno);
     }
 
     /// So many requests of a million end with EIO.
     pub fn error_rate(&self, per_million: u32) {
-        self.0.borrow_mut().errors_per_million = per_million;
+        self.0.borrow_mut().faults.errors_per_million = per_million;
     }
 
     /// So many reads and writes of a million move fewer bytes than asked.
     pub fn short_rate(&self, per_million: u32) {
-        self.0.borrow_mut().short_per_million = per_million;
+        self.0.borrow_mut().faults.short_per_million = per_million;
+    }
+
+    /// So many requests of a million take up to `most` longer.
+    pub fn stall_rate(&self, per_million: u32, most: Nanos) {
+        let faults = &mut self.0.borrow_mut().faults;
+        (faults.stalls_per_million, faults.stall_max) = (per_million, most);
     }
 
     /// Requests to this disk that are started from now on are never answered.
     pub fn hang(&self, disk: usize) {
-        self.0.borrow_mut().hung.insert(disk);
+        self.0.borrow_mut().faults.hung.insert(disk);
+    }
+
+    /// The same for the disk that step `step` goes to, from that step on.
+    pub fn hang_at(&self, step: u64) {
+        self.0.borrow_mut().faults.hang_at = Some(step);
     }
 
     /// The power fails as step `step` is about to start.
     pub fn power_off_at(&self, step: u64) {
-        self.0.borrow_mut().power_off_at = Some(step);
+        self.0.borrow_mut().faults.power_off_at = Some(step);
     }
 
     /// The power fails now: no port answers any more, and every submit is an error.
@@ -143,7 +156,7 @@ impl World {
     pub fn reboot(&self) -> World {
         let mut state = self.0.borrow_mut();
         state.off = true;
-        let mut random = Random(state.random.next());
+        let mut random = Random::new(state.random.bits());
         let mut disks = state.disks.clone();
         for work in state.under_way.values() {
             if let Work::Write { offset, data } = &work.work {
@@ -152,6 +165,52 @@ impl World {
         }
         disks.iter_mut().for_each(|disk| disk.lose_power(&mut random));
         World::with(random, state.now, disks)
+    }
+
+    /// The world of the next process: what was under way has ended, nothing is lost, and all faults are gone.
+    pub fn restart(&self) -> World {
+        let mut state = self.0.borrow_mut();
+        state.off = true;
+        let random = Random::new(state.random.bits());
+        let mut disks = state.disks.clone();
+        for work in state.under_way.values() {
+            if let Work::Write { offset, data } = &work.work {
+                disks[work.disk].write(*offset, data.clone());
+            }
+        }
+        World::with(random, state.now, disks)
+    }
+
+    /// Puts a blank disk of this size in the place of another.
+    pub fn replace(&self, disk: usize, bytes: u64) {
+        self.0.borrow_mut().disks[disk] = Disk::new(bytes);
+    }
+
+    /// From now on requests are noted as they start.
+    pub fn watch(&self) {
+        self.0.borrow_mut().watched = Some(Vec::new());
+    }
+
+    /// The requests that were started since the last call, while somebody watches.
+    pub fn take_started(&self) -> Vec<Started> {
+        self.0.borrow_mut().watched.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Whether a port has answers that were not reaped.
+    pub fn has_answers(&self, port: PortNumber) -> bool {
+        self.0.borrow().unreaped[port.0] > 0
+    }
+
+    /// Where a disk was written and a loss of power may show something else.
+    pub fn volatile(&self, disk: usize) -> Vec<Range<u64>> {
+        let state = self.0.borrow();
+        let mut ranges = state.disks[disk].volatile();
+        for work in state.under_way.values().filter(|work| work.disk == disk) {
+            if let Work::Write { offset, data } = &work.work {
+                ranges.push(*offset..*offset + data.len() as u64);
+            }
+        }
+        ranges
     }
 
     /// What a read of a disk would show now, for tests.
@@ -167,171 +226,60 @@ impl World {
     }
 }
 
-#[derive(Debug)]
-struct State {
-    now: Nanos,
-    random: Random,
-    disks: Vec<Disk>,
-    steps: u64,
-    off: bool,
-    power_off_at: Option<u64>,
-    faults: BTreeMap<u64, i32>,
-    errors_per_million: u32,
-    short_per_million: u32,
-    hung: BTreeSet<usize>,
-    /// By the time of its end; the step makes the key unique.
-    under_way: BTreeMap<(Nanos, u64), UnderWay>,
-    /// Per port, what has ended and was not yet collected by it.
-    ended: Vec<VecDeque<Ended>>,
-    wakes: BTreeMap<u16, u64>,
+/// A request as it was started.
+#[derive(Clone, Copy, Debug)]
+pub struct Started {
+    /// Counted from 1.
+    pub step: u64,
+    /// Whose.
+    pub port: PortNumber,
+    /// Where to.
+    pub disk: usize,
+    /// What.
+    pub request: Request,
+    /// What its end will be.
+    pub result: Result<u32, i32>,
+    /// When.
+    pub due: Nanos,
 }
 
-#[derive(Debug)]
-struct UnderWay {
-    port: usize,
-    ticket: Ticket,
-    disk: usize,
-    errno: Option<i32>,
-    work: Work,
-}
-
-#[derive(Debug)]
-enum Work {
-    Read {
-        offset: u64,
-        bytes: u32,
-    },
-    Write {
-        offset: u64,
-        data: Rc<[u8]>,
-    },
-    /// Makes the writes up to this mark durable.
-    Flush {
-        mark: u64,
-    },
-}
-
-#[derive(Debug)]
-struct Ended {
-    ticket: Ticket,
-    result: Result<u32, i32>,
-    read: Vec<u8>,
-}
-
-impl State {
-    fn advance_to(&mut self, time: Nanos) {
-        while let Some(entry) = self.under_way.first_entry() {
-            let (due, _) = *entry.key();
-            if due > time || due == NEVER || self.off {
-                break;
-            }
-            let work = entry.remove();
-            self.now = self.now.max(due);
-            self.end(work);
-        }
-        self.now = self.now.max(time);
-    }
-
-    fn end(&mut self, work: UnderWay) {
-        let disk = &mut self.disks[work.disk];
-        let mut read = Vec::new();
-        let moved = match work.work {
-            Work::Read { offset, bytes } => {
-                read.resize(bytes as usize, 0);
-                disk.read(offset, &mut read);
-                bytes
-            }
-            Work::Write { offset, data } => {
-                disk.write(offset, data.clone());
-                u32::try_from(data.len()).expect("a request is smaller than a region")
-            }
-            Work::Flush { mark } => {
-                if work.errno.is_none() {
-                    disk.flush(mark);
-                }
-                0
-            }
-        };
-        let result = work.errno.map_or(Ok(moved), Err);
-        self.ended[work.port].push_back(Ended { ticket: work.ticket, result, read });
-    }
-
-    /// Draws the fate of one request.
-    fn start(&mut self, port: usize, ticket: Ticket, request: &Request, region: &[u8]) -> io::Result<()> {
-        self.steps += 1;
-        if self.power_off_at == Some(self.steps) {
-            self.off = true;
-        }
-        if self.off {
-            return Err(power_is_off());
-        }
-        let disk = usize::from(request.file);
-        let bytes = request.operation.bytes();
-        let aligned = request.offset.is_multiple_of(SECTOR) && u64::from(bytes).is_multiple_of(SECTOR);
-        let fits = self
-            .disks
-            .get(disk)
-            .is_some_and(|d| request.offset.checked_add(u64::from(bytes)).is_some_and(|end| end <= d.bytes()));
-        let mut errno = self.faults.get(&self.steps).copied();
-        if errno.is_none() && self.random.chance(self.errors_per_million) {
-            errno = Some(libc::EIO);
-        }
-        if !fits || !aligned {
-            let ended = Ended { ticket, result: Err(libc::EINVAL), read: Vec::new() };
-            self.ended[port].push_back(ended);
-            return Ok(());
-        }
-        let moved = self.draw_bytes(bytes, errno.is_some());
-        let work = match request.operation {
-            Operation::Read(_) | Operation::ReadWoven(_) => Work::Read { offset: request.offset, bytes: moved },
-            Operation::Write(_) | Operation::WriteWoven(_) => {
-                Work::Write { offset: request.offset, data: Rc::from(&region[..moved as usize]) }
-            }
-            Operation::Flush => Work::Flush { mark: self.disks[disk].mark() },
-        };
-        let span = if matches!(work, Work::Flush { .. }) { 400_000 } else { 200_000 };
-        let latency = Nanos(10_000 + self.random.below(span) + u64::from(bytes) / 4);
-        let due = if self.hung.contains(&disk) { NEVER } else { self.now + latency };
-        self.under_way.insert((due, self.steps), UnderWay { port, ticket, disk, errno, work });
-        Ok(())
-    }
-
-    /// All of the bytes, or at times fewer: whole sectors, and at least one unless the request fails.
-    fn draw_bytes(&mut self, bytes: u32, fails: bool) -> u32 {
-        let sectors = u64::from(bytes) / SECTOR;
-        let least = u64::from(!fails);
-        if sectors > least && (fails || self.random.chance(self.short_per_million)) {
-            let some = least + self.random.below(sectors - least);
-            return u32::try_from(some * SECTOR).expect("fewer bytes than asked");
-        }
-        bytes
-    }
-}
+/// A port among those of its world, in the order in which they were made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PortNumber(pub usize);
 
 /// One port of a simulated world.
 #[derive(Debug)]
 pub struct Simulated {
     world: World,
     index: usize,
+    /// The disk of each file.
+    disks: Box<[usize]>,
     region: Region,
     sent: Sent,
     in_flight: InFlight,
     pushed: Vec<(Ticket, Request)>,
     done: VecDeque<Completion>,
+    /// Wake-ups that leave with the next submit.
+    rung: Vec<Bell>,
 }
 
 impl Simulated {
+    /// Which port of its world this is.
+    pub fn number(&self) -> PortNumber {
+        PortNumber(self.index)
+    }
+
     fn start_pushed(&mut self) -> io::Result<()> {
         let mut state = self.world.0.borrow_mut();
+        for bell in self.rung.drain(..) {
+            *state.wakes.entry(bell.0).or_default() += 1;
+        }
         if state.off {
             return Err(power_is_off());
         }
         for (ticket, request) in self.pushed.drain(..) {
-            let mut bytes = Vec::new();
-            if is_write(&request) {
-                spans(&request).for_each(|span| bytes.extend_from_slice(&self.sent.bytes[range(span)]));
-            }
-            state.start(self.index, ticket, &request, &bytes)?;
+            let disk = self.disks.get(usize::from(request.file)).copied();
+            state.start(self.index, ticket, disk, &request, &self.sent.gather(&request))?;
         }
         Ok(())
     }
@@ -389,7 +337,7 @@ impl Port for Simulated {
     }
 
     fn wake(&mut self, whom: Bell) {
-        *self.world.0.borrow_mut().wakes.entry(whom.0).or_default() += 1;
+        self.rung.push(whom);
     }
 
     fn gather(&mut self, _completions: u32) {}
@@ -407,7 +355,9 @@ impl Port for Simulated {
     }
 
     fn reap(&mut self) -> Option<Completion> {
-        self.done.pop_front()
+        let done = self.done.pop_front()?;
+        self.world.0.borrow_mut().unreaped[self.index] -= 1;
+        Some(done)
     }
 
     fn in_flight(&self) -> usize {
@@ -422,79 +372,8 @@ impl Drop for Simulated {
     }
 }
 
-/// What the disks see of memory that is lent for writes. Nobody can look at lent memory, and several requests may share
-/// it; it does not change meanwhile, so a copy from before it was lent shows the same.
-#[derive(Debug)]
-struct Sent {
-    bytes: Vec<u8>,
-    /// Per block of the region, how many writes hold it.
-    requests: Vec<u8>,
-}
-
-impl Sent {
-    fn send(&mut self, span: Span, region: &Region) {
-        for block in blocks(span) {
-            if self.requests[block] == 0 {
-                let end = ((block + 1) * BLOCK).min(self.bytes.len());
-                let whole = block * BLOCK..end;
-                let offset = u32::try_from(whole.start).expect("a region is addressed with 32 bits");
-                let bytes = u32::try_from(whole.len()).expect("a block");
-                self.bytes[whole].copy_from_slice(region.bytes(Span::new(offset, bytes)));
-            }
-            self.requests[block] += 1;
-        }
-    }
-
-    fn take_back(&mut self, span: Span) {
-        blocks(span).for_each(|block| self.requests[block] -= 1);
-    }
-}
-
-fn is_write(request: &Request) -> bool {
-    matches!(request.operation, Operation::Write(_) | Operation::WriteWoven(_))
-}
-
-fn range(span: Span) -> std::ops::Range<usize> {
-    span.offset as usize..span.offset as usize + span.bytes as usize
-}
-
-fn blocks(span: Span) -> std::ops::Range<usize> {
-    range(span).start / BLOCK..range(span).end.div_ceil(BLOCK)
-}
-
-fn spans(request: &Request) -> impl Iterator<Item = Span> + use<> {
-    let (whole, woven) = match request.operation {
-        Operation::Read(span) | Operation::Write(span) => (Some(span), None),
-        Operation::ReadWoven(weave) | Operation::WriteWoven(weave) => (None, Some(weave)),
-        Operation::Flush => (None, None),
-    };
-    whole.into_iter().chain(woven.into_iter().flat_map(|weave| weave.spans()))
-}
-
 fn power_is_off() -> io::Error {
     io::Error::from_raw_os_error(libc::EIO)
 }
 
-/// SplitMix64: small, seeded, and good enough to draw fates.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        crate::checksum::mix(self.0)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
-    }
-
-    fn chance(&mut self, per_million: u32) -> bool {
-        self.below(1_000_000) < u64::from(per_million)
-    }
-}
-
-/// The end of a request to a disk that hangs.
-const NEVER: Nanos = Nanos(u64::MAX);
 const SECTOR: u64 = 512;
-const BLOCK: usize = 4096;

@@ -1,6 +1,7 @@
 //! A disk with a volatile write cache: what reads show, and what a loss of power leaves.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::rc::Rc;
 
 use super::{Random, SECTOR};
@@ -38,6 +39,11 @@ impl Disk {
     /// The number of the next write: a flush submitted now covers those before it.
     pub(super) fn mark(&self) -> u64 {
         self.flushed + self.cached.len() as u64
+    }
+
+    /// Where the writes lie that are not yet durable.
+    pub(super) fn volatile(&self) -> Vec<Range<u64>> {
+        self.cached.iter().map(|(offset, data)| *offset..*offset + data.len() as u64).collect()
     }
 
     pub(super) fn flush(&mut self, mark: u64) {
@@ -104,7 +110,7 @@ impl Blocks {
 }
 
 /// Calls with (block, range in the block, range in the buffer) for each block that `offset .. offset + bytes` touches.
-fn pieces(offset: u64, bytes: usize, mut each: impl FnMut(u64, std::ops::Range<usize>, std::ops::Range<usize>)) {
+fn pieces(offset: u64, bytes: usize, mut each: impl FnMut(u64, Range<usize>, Range<usize>)) {
     let mut at = 0;
     while at < bytes {
         let position = offset + at as u64;

@@ -1,6 +1,7 @@
 //! What the simulated devices promise, and what they do not.
 
 use super::*;
+use crate::buffer::Span;
 
 fn write(port: &mut Simulated, token: u64, offset: u64, byte: u8) {
     let span = Span::new(u32::try_from(token).expect("small") * 4096, 4096);

@@ -1,0 +1,248 @@
+//! Peers and control on one thread: who is awake, who takes the next turn, and when the clock moves.
+//!
+//! ```text
+//!   somebody awake  ─▶ one of them, drawn from the seed: turn, submit, sleep as the turn said
+//!   nobody awake    ─▶ the clock moves to the next answer or alarm
+//!   none of either  ─▶ everybody sleeps for ever: a wake-up was lost
+//! ```
+//!
+//! A sleeper wakes as in production: when a request of its port has ended, its time has come, or its bell was rung by
+//! a port that was submitted after the letter.
+
+use std::sync::Arc;
+
+use bireme_control::balance::Machine;
+use bireme_control::units::{Nanos, PeerId};
+use bireme_dataplane::array::Array;
+use bireme_dataplane::board::Board;
+use bireme_dataplane::control_thread::{Control, NewestSet};
+use bireme_dataplane::job::Job;
+use bireme_dataplane::message::{ToLedger, ToPeer};
+use bireme_dataplane::peer::{self, Peer};
+use bireme_dataplane::port::simulated::{PortNumber, Random, Simulated, World};
+use bireme_dataplane::port::{Bell, Next, Port};
+use bireme_dataplane::queue::Mailbox;
+use bireme_dataplane::telemetry::Gauges;
+
+use super::life::{Config, pick};
+
+/// What the threads of one engine share, and the peers.
+pub struct Crew {
+    /// The devices, the clock and the bells.
+    pub world: World,
+    /// Order of turns.
+    pub random: Random,
+    /// Of this engine.
+    pub config: Config,
+    /// Letters to each peer.
+    pub to_peers: Vec<Arc<Mailbox<ToPeer>>>,
+    /// The newest set, for control.
+    pub newest: Arc<NewestSet>,
+    /// The main thread's port, which rings for it.
+    pub main: Simulated,
+    peers: Vec<Option<(Peer<Simulated>, Bed)>>,
+    ports: Vec<PortNumber>,
+    control: Control,
+    control_at: Nanos,
+    turns: u64,
+}
+
+/// Where somebody sleeps, and until when.
+#[derive(Clone, Copy, Debug)]
+pub struct Bed {
+    next: Next,
+    bell: Bell,
+    rung: u64,
+    port: PortNumber,
+}
+
+impl Bed {
+    /// For the owner of a port.
+    pub fn new(bell: Bell, port: PortNumber) -> Bed {
+        Bed { next: Next::Ready, bell, rung: 0, port }
+    }
+
+    /// Lies down as a turn has said.
+    pub fn lie_down(&mut self, next: Next, rung: u64) {
+        (self.next, self.rung) = (next, rung);
+    }
+
+    /// How often its bell was rung.
+    pub fn rung(&self, world: &World) -> u64 {
+        world.wakes(self.bell)
+    }
+
+    /// Whether its owner takes a turn now.
+    pub fn is_awake(&self, world: &World) -> bool {
+        let called = || world.wakes(self.bell) > self.rung || world.has_answers(self.port);
+        match self.next {
+            Next::Ready => true,
+            Next::At(time) => world.now() >= time || called(),
+            Next::Event => called(),
+        }
+    }
+
+    /// When it wakes by itself.
+    pub fn alarm(&self) -> Option<Nanos> {
+        if let Next::At(time) = self.next { Some(time) } else { None }
+    }
+}
+
+/// What a crew is to do.
+pub struct Task<'a> {
+    /// Sizes.
+    pub array: Array,
+    /// What all peers work at.
+    pub job: Job,
+    /// The disk of each file of the peers' ports.
+    pub disks: &'a [usize],
+    /// Whom they report to.
+    pub reports: Arc<Mailbox<ToLedger>>,
+}
+
+/// Who takes the next turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// One of the peers.
+    Peer(usize),
+    /// The ledger.
+    Ledger,
+    /// The thread that gives orders.
+    Control,
+    /// Nobody: the clock has moved.
+    Clock,
+}
+
+impl Crew {
+    /// Peers that have nothing to do yet.
+    pub fn new(world: &World, config: Config, random: Random, task: &Task<'_>) -> Crew {
+        let board = Arc::new(Board::new(config.peers));
+        let newest = Arc::new(NewestSet::default());
+        let to_peers: Vec<_> = (0..config.peers).map(|peer| Arc::new(Mailbox::new(PEER_LETTERS, Bell(peer)))).collect();
+        let gauges = Arc::new(Gauges::new(usize::from(task.array.members())));
+        let region = usize::try_from(task.array.region_bytes()).expect("a small region");
+        let mut peers = Vec::new();
+        let mut ports = Vec::new();
+        for (id, inbox) in (0..config.peers).zip(&to_peers) {
+            let port = world.port_to(task.disks, region, task.array.requests());
+            ports.push(port.number());
+            let bed = Bed::new(Bell(id), port.number());
+            let wiring = peer::Wiring {
+                id: PeerId(id),
+                peers: config.peers,
+                inbox: inbox.clone(),
+                ledger: task.reports.clone(),
+                board: board.clone(),
+                gauges: gauges.clone(),
+                hang_limit: config.hang_limit,
+            };
+            let machine = Machine::new(config.strategy, PeerId(id), config.peers);
+            peers.push(Some((Peer::new(wiring, task.array, task.job.clone(), machine, port), bed)));
+        }
+        Crew {
+            world: world.clone(),
+            random,
+            config,
+            to_peers,
+            newest: newest.clone(),
+            main: world.port(4096, 1),
+            peers,
+            ports,
+            control: Control::new(config.peers, board, newest),
+            control_at: world.now(),
+            turns: 0,
+        }
+    }
+
+    /// Takes one peer's or control's turn, or moves the clock, or says that it is the ledger's turn, who sleeps in
+    /// `ledger` if there is one.
+    ///
+    /// # Errors
+    /// Everybody sleeps for ever, or it takes too long.
+    pub fn step(&mut self, ledger: Option<&Bed>) -> Result<Who, String> {
+        self.turns += 1;
+        if self.turns > TURNS_MAX {
+            return Err(format!("no end after {TURNS_MAX} turns"));
+        }
+        let lag = self.random.chance(self.config.lag_per_million);
+        if lag && let Some(event) = self.world.next_event() {
+            self.world.advance_to(event);
+        }
+        let world = &self.world;
+        let rowers = self.peers.iter().enumerate();
+        let awake = rowers.filter(|(_, peer)| peer.as_ref().is_some_and(|(_, bed)| bed.is_awake(world)));
+        let mut awake: Vec<_> = awake.map(|(index, _)| Who::Peer(index)).collect();
+        awake.extend(ledger.filter(|bed| bed.is_awake(world)).map(|_| Who::Ledger));
+        awake.extend((world.now() >= self.control_at).then_some(Who::Control));
+        if awake.is_empty() {
+            self.sleep(ledger)?;
+            return Ok(Who::Clock);
+        }
+        let who = awake[pick(&mut self.random, awake.len() as u64)];
+        let cost = Nanos(self.random.below(self.config.turn_max.0));
+        self.world.advance_to(self.world.now() + cost);
+        match who {
+            Who::Peer(index) => self.turn(index),
+            Who::Control => self.control_at = self.control.step(self.world.now()),
+            Who::Ledger | Who::Clock => {}
+        }
+        Ok(who)
+    }
+
+    fn turn(&mut self, index: usize) {
+        let Some((peer, bed)) = &mut self.peers[index] else { return };
+        let rung = bed.rung(&self.world);
+        peer.rouse();
+        let now = peer.now();
+        let next = peer.turn(now);
+        if peer.is_done(now) {
+            self.peers[index] = None;
+            return;
+        }
+        peer.submit(Next::Ready);
+        bed.lie_down(next, rung);
+    }
+
+    fn sleep(&mut self, ledger: Option<&Bed>) -> Result<(), String> {
+        let beds = self.peers.iter().flatten().map(|(_, bed)| bed).chain(ledger);
+        let alarm = beds.filter_map(Bed::alarm).chain(self.world.next_event()).min();
+        let Some(alarm) = alarm else {
+            let left = self.peers.iter().flatten().count();
+            return Err(format!("everybody sleeps for ever; {left} peers are left, ledger {ledger:?}"));
+        };
+        self.world.advance_to(alarm.min(self.control_at));
+        Ok(())
+    }
+
+    /// Whether all peers have gone.
+    pub fn is_gone(&self) -> bool {
+        self.peers.iter().all(Option::is_none)
+    }
+
+    /// Whose port this is, among the peers.
+    pub fn peer_of(&self, port: PortNumber) -> Option<usize> {
+        self.ports.iter().position(|&other| other == port)
+    }
+
+    /// Rings for the main thread.
+    pub fn ring(&mut self, bell: Option<Bell>) {
+        if let Some(bell) = bell {
+            self.main.wake(bell);
+            // Without power nobody wakes up, and the driver sees that by itself.
+            let _ = self.main.submit(Next::Ready);
+        }
+    }
+
+    /// Tells all peers something, as the main thread of a restore does.
+    pub fn tell(&mut self, letter: impl Fn() -> ToPeer) {
+        for peer in self.to_peers.clone() {
+            let bell = peer.post(letter()).ok().flatten();
+            self.ring(bell);
+        }
+    }
+}
+
+/// Begin, flush and stop, of two sets and from two sides.
+const PEER_LETTERS: usize = 8;
+/// Some hundred times what lives take.
+const TURNS_MAX: u64 = 2_000_000;

@@ -1,0 +1,227 @@
+//! What is drawn from a seed before anything happens: the shape of the pool, its devices, and what is to befall them.
+
+use bireme_control::balance::Strategy;
+use bireme_control::raid::geometry::{Geometry, Level};
+use bireme_control::units::Nanos;
+use bireme_dataplane::array::Array;
+use bireme_dataplane::engine::sizing;
+use bireme_dataplane::layout::Layout;
+use bireme_dataplane::port::simulated::Random;
+
+/// A pool's life: several boots on the same devices.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// Level, members, chunk and page.
+    pub geometry: Geometry,
+    /// Bytes of each device.
+    pub disks: Vec<u64>,
+    /// How engines are built.
+    pub config: Config,
+    /// One engine after the other.
+    pub boots: Vec<Boot>,
+    /// Whether a bit of the last set is flipped at the end.
+    pub damage: bool,
+}
+
+/// The engine, and how fast threads and devices are.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// How many peers.
+    pub peers: u16,
+    /// Slots per peer.
+    pub depth: u32,
+    /// Data of a slot.
+    pub slot_bytes: u64,
+    /// One request at most.
+    pub request_bytes: u64,
+    /// How peers share the work.
+    pub strategy: Strategy,
+    /// Memory of the ledger's port.
+    pub ledger_region: usize,
+    /// Places of the ledger's mailbox.
+    pub letters: usize,
+    /// A request that takes longer ends the run.
+    pub hang_limit: Nanos,
+    /// So many answers of a million are short.
+    pub short_per_million: u32,
+    /// So many requests of a million are slow.
+    pub stalls_per_million: u32,
+    /// So often of a million does a device go on before a thread that could.
+    pub lag_per_million: u32,
+    /// What a turn takes at most.
+    pub turn_max: Nanos,
+}
+
+/// One engine: sets to write, and what happens meanwhile.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    /// Bytes of each set.
+    pub sets: Vec<u64>,
+    /// The data comes from a file of so many bytes; it is generated otherwise.
+    pub input: Option<u64>,
+    /// What goes wrong.
+    pub fault: Fault,
+    /// And when.
+    pub moment: Moment,
+    /// So many steps later.
+    pub steps: u64,
+    /// The power goes after it in any case; another process follows otherwise.
+    pub reboot: bool,
+}
+
+/// What goes wrong in a boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// The power.
+    Power,
+    /// The process is killed.
+    Kill,
+    /// A request fails.
+    Errno(i32),
+    /// A device does not answer from then on.
+    Hang,
+    /// So many requests of a million fail with EIO.
+    Rate(u32),
+    /// The operator stops it.
+    Stop,
+}
+
+/// From when on the steps to a fault are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// The devices are opened.
+    Opening,
+    /// The threads run.
+    Running,
+    /// A set of the boot has its frames.
+    Prepared(u32),
+    /// A set of the boot was acknowledged.
+    Committed(u32),
+    /// The pool is closed.
+    Closing,
+}
+
+impl Life {
+    /// The life of a seed.
+    pub fn draw(seed: u64) -> Life {
+        let mut random = Random::new(seed ^ 0x6c69_6665);
+        let r = &mut random;
+        let members = [1, 1, 2, 2, 2, 3, 4, 5][pick(r, 8)];
+        let chunk = 4096 << r.below(5);
+        let page = [16, 16, 24, 32, 64, 100, 128, 256][pick(r, 8)] << 10;
+        let geometry = Geometry::new(Level::Raid0, members, chunk, page).expect("figures within bounds");
+        let frames = 2 + [r.below(6), r.below(40)][pick(r, 2)];
+        let least = METADATA_BYTES + frames * u64::from(geometry.frame_member_bytes());
+        let most =
+            least.clamp(METADATA_BYTES + u64::from(geometry.frame_member_bytes()) * 2, DISK_BYTES_MAX.max(least));
+        let disks = (0..members).map(|_| most + r.below(64) * 512 * r.below(2)).collect();
+        let config = Config::draw(r);
+        let capacity = frames * page;
+        let count = 2 + r.below(4);
+        let mut boots: Vec<_> = (0..count).map(|_| Boot::draw(r, capacity, page)).collect();
+        // The last one is undisturbed: whatever happened before, the pool still works.
+        let sets = (0..1 + r.below(2)).map(|_| draw_bytes(r, capacity / 2, page)).collect();
+        boots.push(Boot { sets, ..Boot::quiet(r.below(2) == 0) });
+        Life { geometry, disks, config, boots, damage: r.below(3) == 0 }
+    }
+
+    /// The smallest life in which everything happens, for faults at each of its steps.
+    pub fn small(fault: Fault, steps: u64) -> Life {
+        let geometry = Geometry::new(Level::Raid0, 2, 4096, 16 << 10).expect("figures within bounds");
+        let frame = u64::from(geometry.frame_member_bytes());
+        let mut config = Config::draw(&mut Random::new(1));
+        config = Config { peers: 2, depth: 2, slot_bytes: 16 << 10, request_bytes: 16 << 10, ..config };
+        let sets = vec![40_000, 16 << 10, 30_001];
+        let faulty = Boot { sets, fault, moment: Moment::Opening, steps, ..Boot::quiet(true) };
+        let boots = vec![faulty, Boot { sets: vec![20_000], ..Boot::quiet(true) }];
+        let disks = vec![METADATA_BYTES + 12 * frame; 2];
+        Life { geometry, disks, config, boots, damage: false }
+    }
+}
+
+impl Life {
+    /// The sizes of one peer.
+    pub fn array(&self, layout: Layout) -> Result<Array, String> {
+        let Config { depth, slot_bytes, request_bytes, peers, .. } = self.config;
+        let ask = sizing::Ask { depth: Some(depth), slot_bytes: Some(slot_bytes), request_bytes, peers };
+        let sized = sizing::size(self.geometry, layout, ask).map_err(|error| error.to_string());
+        sized.map(|(array, _)| array)
+    }
+}
+
+impl Config {
+    fn draw(r: &mut Random) -> Config {
+        Config {
+            peers: [1, 2, 2, 3, 4][pick(r, 5)],
+            depth: [1, 2, 3, 8][pick(r, 4)],
+            slot_bytes: 4096 << r.below(7),
+            request_bytes: [4096, 12 << 10, 64 << 10, 512 << 10][pick(r, 4)],
+            strategy: [Strategy::Fixed, Strategy::Pull][pick(r, 2)],
+            ledger_region: [64 << 10, 1 << 20][pick(r, 2)],
+            letters: [16, 64, 4096][pick(r, 3)],
+            hang_limit: Nanos::from_millis(200 << r.below(3)),
+            short_per_million: [0, 20_000, 300_000][pick(r, 3)],
+            stalls_per_million: [0, 0, 5_000][pick(r, 3)],
+            lag_per_million: [0, 50_000, 500_000][pick(r, 3)],
+            turn_max: Nanos([1, 2_000, 50_000][pick(r, 3)]),
+        }
+    }
+}
+
+impl Boot {
+    fn quiet(reboot: bool) -> Boot {
+        Boot { sets: Vec::new(), input: None, fault: Fault::None, moment: Moment::Opening, steps: 1, reboot }
+    }
+
+    fn draw(r: &mut Random, capacity: u64, page: u64) -> Boot {
+        let fault = match r.below(16) {
+            0..=3 => Fault::None,
+            4..=9 => Fault::Power,
+            10 => Fault::Kill,
+            11 => Fault::Errno([libc::EIO, libc::ENOSPC, libc::ENODATA][pick(r, 3)]),
+            12 => Fault::Hang,
+            13 => Fault::Rate([2_000, 20_000][pick(r, 2)]),
+            14 => Fault::Stop,
+            _ => Fault::Errno(libc::EIO),
+        };
+        let moment = match r.below(9) {
+            0..=2 => Moment::Opening,
+            3 | 4 => Moment::Running,
+            5 => Moment::Prepared(u32::try_from(r.below(3)).expect("small")),
+            6 | 7 => Moment::Committed(u32::try_from(r.below(3)).expect("small")),
+            _ => Moment::Closing,
+        };
+        let doubled = r.below(10);
+        let steps = 1 + r.below(1 << doubled);
+        let mut sets: Vec<_> = (0..1 + r.below(4)).map(|_| draw_bytes(r, capacity, page)).collect();
+        let input = (r.below(3) == 0).then(|| {
+            let bytes = sets[0];
+            sets.iter_mut().for_each(|set| *set = bytes);
+            bytes
+        });
+        Boot { sets, input, fault, moment, steps, reboot: r.below(2) == 0 }
+    }
+}
+
+/// One byte, whole pages, anything, and now and then more than there is room for.
+fn draw_bytes(r: &mut Random, capacity: u64, page: u64) -> u64 {
+    let usual = (capacity / 2).clamp(1, SET_BYTES_MAX);
+    match r.below(8) {
+        0 => 1,
+        1 | 2 => (usual / page).max(1) * page,
+        3 => (1 + r.below(capacity * 5 / 4)).min(2 * SET_BYTES_MAX),
+        _ => 1 + r.below(usual),
+    }
+}
+
+/// An index below `bound`.
+pub fn pick(r: &mut Random, bound: u64) -> usize {
+    usize::try_from(r.below(bound)).expect("a small table")
+}
+
+/// Superblocks, store and leaves of a small pool.
+const METADATA_BYTES: u64 = (4 << 20) + (64 << 10);
+const DISK_BYTES_MAX: u64 = 8 << 20;
+const SET_BYTES_MAX: u64 = 512 << 10;
