@@ -30,8 +30,11 @@ use crate::superblock::{Entry, SUPERBLOCK_BYTES, State, Superblock, Uuid};
 
 pub mod error;
 mod inspect;
+mod load;
 #[cfg(test)]
 mod tests;
+
+pub use load::Load;
 
 /// A device as it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,15 +50,6 @@ pub struct Member {
 pub struct Shape {
     /// Level, members, chunk and page.
     pub geometry: Geometry,
-}
-
-/// What is about to be written into a pool.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
-    /// Bytes of one set.
-    pub bytes: u64,
-    /// How many such sets, one after the other.
-    pub sets: u32,
 }
 
 /// Whose the devices are.
@@ -428,26 +422,6 @@ impl Pool {
                     _ => PoolError::Port(libc::EIO),
                 })?;
             }
-        }
-        Ok(())
-    }
-}
-
-impl Load {
-    /// The first set goes beside what is there, and each further one beside the one before.
-    fn check(self, geometry: Geometry, free: u64, total: u64) -> Result<(), PoolError> {
-        let pages = self.bytes.div_ceil(u64::from(geometry.page_bytes()));
-        let frame_bytes = u64::from(geometry.frame_member_bytes()) * u64::from(geometry.members());
-        let bytes = |frames: u64| frames.saturating_mul(frame_bytes);
-        let no_room = |what, need, free| {
-            let (need, free, total) = (bytes(need), bytes(free), bytes(total));
-            Err(PoolError::NoRoom { what, need, free, total })
-        };
-        if self.sets > 0 && pages > free {
-            return no_room("the set needs", pages, free);
-        }
-        if self.sets > 1 && pages.saturating_mul(2) > total {
-            return no_room("two sets, one beside the other, need", pages.saturating_mul(2), total);
         }
         Ok(())
     }
