@@ -19,7 +19,9 @@ pub fn request_failed(doing: &str, path: &Path, offset: u64, errno: i32) -> Stri
 fn hint(errno: i32) -> Option<&'static str> {
     match errno {
         libc::EIO | libc::ENODATA => Some("the device reports an error: see the kernel log (dmesg)"),
-        libc::ENOSPC => Some("the space under it is used up: free some, or use preallocated files"),
+        libc::ENOSPC => {
+            Some("the space under it is used up, or the device is gone (dmesg): free some, or use preallocated files")
+        }
         libc::EINVAL => Some("the device refuses the alignment or size of the request: see its logical block size"),
         libc::EROFS | libc::EPERM => Some("it cannot be written: make it writable, or choose another"),
         libc::ENODEV | libc::ENXIO => Some("the device is gone: attach it again"),

@@ -3,7 +3,8 @@
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bireme_control::raid::geometry::{Geometry, Level};
@@ -130,6 +131,27 @@ fn handles(devices: usize) -> Handles {
     Handles { gauges: Arc::new(Gauges::new(devices)), stop: Arc::new(AtomicBool::new(false)) }
 }
 
+/// A run of the engine on a thread of its own, which nobody joins before it has ended.
+struct Running {
+    thread: JoinHandle<engine::Ended>,
+    handles: Handles,
+}
+
+impl Running {
+    fn start(job: OffloadJob, config: Config, handles: Handles) -> Running {
+        let own = handles.clone();
+        Running { thread: std::thread::spawn(move || engine::offload(job, &config, &own)), handles }
+    }
+
+    /// How it ended, by itself.
+    fn end(self) -> engine::Ended {
+        let ended = until(LIMIT, || self.thread.is_finished());
+        self.handles.stop.store(true, Ordering::Release);
+        assert!(ended, "the run does not end");
+        self.thread.join().expect("no panic of the caller's")
+    }
+}
+
 fn job(loops: &Loops, source: Source, sets: u32) -> OffloadJob {
     let count = loops.paths().len();
     let geometry = Geometry::new(Level::Raid0, count, 64 << 10, 4 * MIB).expect("a usable shape");
@@ -151,20 +173,17 @@ fn an_input_that_shrinks_while_it_is_read() {
     let (input, handles) = (Input::open(&path).expect("an input"), handles(2));
     // More sets than can be read before it is cut.
     let job = job(&loops, Source::File(input), 100_000);
-    let watched = handles.clone();
-    let error = std::thread::scope(|scope| {
-        let config = Config { peers: 1, depth: Some(2), ..Config::default() };
-        let run = scope.spawn(move || engine::offload(job, &config, &handles));
-        let moved = until(LIMIT, || watched.gauges.total() > 8 * MIB || run.is_finished());
-        std::fs::OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(BYTES / 2)).expect("cut");
-        assert!(moved && until(LIMIT, || run.is_finished()), "the run does not end");
-        run.join().expect("no panic").expect_err("its data is gone").to_string()
-    });
+    let run = Running::start(job, Config { peers: 1, depth: Some(2), ..Config::default() }, handles);
+    let moved = until(LIMIT, || run.handles.gauges.total() > 8 * MIB || run.thread.is_finished());
+    std::fs::OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(BYTES / 2)).expect("cut");
+    assert!(moved, "nothing is read");
+    let sets = run.handles.gauges.clone();
+    let error = run.end().expect_err("its data is gone").to_string();
     println!("{error}");
     assert!(error.contains(text(&path)) && error.contains("ended at byte"), "{error}");
     assert!(error.contains("do not change it during the run"), "{error}");
     let newest = pool.newest().expect("a set");
-    let sets = watched.gauges.sets_done();
+    let sets = sets.sets_done();
     assert_eq!(newest, 1 + sets, "what was not reported was not committed");
     if sets == 0 {
         pool.compare(5, 1, 16 * MIB, loops.folder()).expect("the set before is whole");
@@ -185,9 +204,7 @@ fn a_peer_that_dies_ends_the_run() {
             ..Config::default()
         };
         let (job, handles) = (job(&loops, Source::Generated { seed: 1, bytes: 32 * MIB }, 3), handles(2));
-        let run = std::thread::spawn(move || engine::offload(job, &config, &handles));
-        assert!(until(LIMIT, || run.is_finished()), "the run does not end when peer {victim} has died");
-        let error = run.join().expect("no panic of the caller's").expect_err("a peer has died");
+        let error = Running::start(job, config, handles).end().expect_err("a peer has died");
         println!("{error}");
         assert!(matches!(error, EngineError::Failed { .. } | EngineError::Died), "{error:?}");
         assert!(error.to_string().contains("a fault of Bireme"), "{error}");
