@@ -19,6 +19,6 @@ pub mod loops;
 pub mod members;
 pub mod pool;
 pub mod pools;
+pub mod simulation;
 pub mod throttle;
 pub mod zram;
-pub mod simulation;

@@ -306,7 +306,7 @@ impl Running<'_> {
             return Err(format!("it failed for no cause: {failure:?}"));
         }
         match (self.fuse.fault, failure) {
-            (_, Failure::Broken(_) | Failure::Store(_) | Failure::Damaged { .. }) => {
+            (_, Failure::Broken(_) | Failure::Store(_) | Failure::Damaged { .. } | Failure::Checksums { .. }) => {
                 Err(format!("a fault of a device became {failure:?}"))
             }
             (Fault::Hang, Failure::Hung { .. })
