@@ -232,7 +232,7 @@ impl Slow {
         (0..2).for_each(|device| throttle.cap(device, 16 * MIB));
         let child = pool.offload(&["--size", "16MiB", "--seed", "5", "--sets", "1000"]);
         throttle.take(child.id());
-        Some(Slow { throttle: throttle, child, pool, loops })
+        Some(Slow { throttle, child, pool, loops })
     }
 }
 
