@@ -26,7 +26,7 @@ ZONE = 64 << 10
 MAGIC = b"BIREME\x1a\x01"
 LENGTH_MAGIC = b"BIRMLEN\x01"
 REDB_MAGIC = b"redb\x1a\x0a\xa9\x0d\x0a"
-ACTIVE = 2
+CREATING, ACTIVE = 1, 2
 MASK = 2**64 - 1
 
 
@@ -170,8 +170,8 @@ def assemble(paths, log):
     for device, row in zip(members, newest.rows):
         if device.bytes != row.size:
             raise Mismatch(f"{device.path} has {device.bytes} bytes, the member table says {row.size}")
-    if all(row.state != ACTIVE for row in newest.rows):
-        raise Mismatch("no member is active: the pool was never completed and holds nothing")
+    if all(device.superblock.rows[i].state == CREATING for i, device in enumerate(members)):
+        raise Mismatch("all members say creating: the pool was never completed and holds nothing")
     return members, newest
 
 
