@@ -180,6 +180,12 @@ pub enum ToMain {
         /// The transaction was durable on every mirror.
         committed_at: Nanos,
     },
+    /// The ledger's devices failed in the middle of this set's transaction: some mirrors may hold it and others not. The
+    /// next opening decides.
+    InDoubt {
+        /// Which set of the pool.
+        number: u64,
+    },
     /// The run has failed; the peers were told to stop.
     Failed(Failure),
     /// The ledger has nothing under way any more.

@@ -127,8 +127,7 @@ pub fn offload(job: OffloadJob, config: &Config, handles: &Handles) -> Ended {
         port.wake(bell(CONTROL));
         // A port that cannot send the wake-up leaves control to its period.
         let _ = port.submit(Next::Ready);
-        let outcome = outcome
-            .map_err(|(halt, committed)| halt.explain(committed, &paths, input.as_ref().map(|input| input.path())));
+        let outcome = outcome.map_err(|halted| halted.explain(&paths, input.as_ref().map(|input| input.path())));
         let watch = threads::Watch::start(config, outcome.as_ref().err());
         let figures = join_peers(peers);
         let joined = control.join().is_ok();
@@ -200,20 +199,30 @@ pub(super) fn tell(port: &mut Uring, peers: &[Arc<Mailbox<ToPeer>>], letter: imp
     let _ = port.submit(Next::Ready);
 }
 
+/// Where a run that did not write all its sets has ended.
+struct Halted {
+    halt: Halt,
+    /// Sets of this run that are durable.
+    committed: u32,
+    /// A set of the pool that may be.
+    in_doubt: Option<u64>,
+}
+
 /// Why the sets were not all written.
 pub(super) enum Halt {
     Signal,
     Failed(Failure),
 }
 
-impl Halt {
-    fn explain(self, committed: u32, paths: &[std::path::PathBuf], input: Option<&std::path::Path>) -> EngineError {
-        let consequence = match committed {
-            0 => "nothing was committed".to_owned(),
-            1 => "nothing of the unfinished set was committed, 1 set of this run was".to_owned(),
-            more => format!("nothing of the unfinished set was committed, {more} sets of this run were"),
+impl Halted {
+    fn explain(self, paths: &[std::path::PathBuf], input: Option<&std::path::Path>) -> EngineError {
+        let consequence = match (self.in_doubt, self.committed) {
+            (Some(number), _) => format!("the next opening of the pool shows whether set {number} was committed"),
+            (None, 0) => "nothing was committed".to_owned(),
+            (None, 1) => "nothing of the unfinished set was committed, 1 set of this run was".to_owned(),
+            (None, more) => format!("nothing of the unfinished set was committed, {more} sets of this run were"),
         };
-        match self {
+        match self.halt {
             Halt::Signal => EngineError::Stopped(consequence),
             Halt::Failed(failure) => failed(failure, paths, input, consequence),
         }
@@ -234,10 +243,10 @@ struct Main<'a> {
 }
 
 impl Main<'_> {
-    fn write_sets(&mut self, sets: u32, bytes: u64, origin: Origin) -> Result<Vec<SetTimes>, (Halt, u32)> {
+    fn write_sets(&mut self, sets: u32, bytes: u64, origin: Origin) -> Result<Vec<SetTimes>, Halted> {
         let mut times: Vec<SetTimes> = Vec::with_capacity(sets as usize);
         let (mut asked, mut committed) = (0, 0u32);
-        let mut halt = None;
+        let (mut halt, mut in_doubt) = (None, None);
         loop {
             while halt.is_none() && asked < sets && asked < committed + 2 {
                 self.tell(ToLedger::Prepare { sequence: asked, bytes, origin });
@@ -254,7 +263,7 @@ impl Main<'_> {
                     // The ledger may be the dead one: the others are told to stop without it.
                     self.tell(ToLedger::Stop);
                     tell(self.port, self.to_peers, || ToPeer::Stop);
-                    return Err((halt.unwrap_or(dead), committed));
+                    return Err(Halted { halt: halt.unwrap_or(dead), committed, in_doubt });
                 }
             };
             match letter {
@@ -276,12 +285,13 @@ impl Main<'_> {
                         self.tell(ToLedger::Stop);
                     }
                 }
+                ToMain::InDoubt { number } => in_doubt = Some(number),
                 ToMain::Failed(failure) => {
                     halt = halt.or(Some(Halt::Failed(failure)));
                     self.tell(ToLedger::Stop);
                 }
                 ToMain::Stopped => match halt {
-                    Some(halt) => return Err((halt, committed)),
+                    Some(halt) => return Err(Halted { halt, committed, in_doubt }),
                     None => return Ok(times),
                 },
             }

@@ -161,6 +161,7 @@ impl Rig {
                     self.told.committed = number;
                     committed += 1;
                 }
+                ToMain::InDoubt { .. } => {}
                 ToMain::Failed(failure) => self.told.failure = Some(failure),
                 ToMain::Stopped => self.told.stopped = true,
             }

@@ -282,6 +282,7 @@ impl Running<'_> {
                 self.model.committed(number)?;
                 self.fuse.reach(Moment::Committed(sequence), &world);
             }
+            ToMain::InDoubt { .. } => {}
             ToMain::Failed(failure) => {
                 self.check_failure(engine, failure)?;
                 engine.failure = Some(failure);
