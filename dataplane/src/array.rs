@@ -64,10 +64,14 @@ impl Array {
         u64::from(self.slot_bytes()) * u64::from(self.slots) + run * u64::from(self.runs)
     }
 
+    /// Requests to devices that one slot makes.
+    pub fn requests_of_slot(&self) -> u32 {
+        self.column_bytes().div_ceil(self.request_bytes) * u32::from(self.members())
+    }
+
     /// Requests that one peer can have under way: all slots, the leaves of all runs, and its flushes.
     pub fn requests(&self) -> u32 {
-        let slot = self.column_bytes().div_ceil(self.request_bytes) * u32::from(self.members());
-        slot * u32::from(self.slots) + (u32::from(self.runs) + 1) * u32::from(self.members())
+        self.requests_of_slot() * u32::from(self.slots) + (u32::from(self.runs) + 1) * u32::from(self.members())
     }
 
     /// Chunks of one slot, the pieces of its woven request.

@@ -127,8 +127,8 @@ impl Region {
         let wanted = u32::try_from(bytes).ok().filter(|&b| b > 0 && b <= REGION_BYTES_MAX);
         let wanted =
             wanted.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a region holds 1 byte to 1 GiB"))?;
-        let unit = if bytes >= HUGE_PAGE_BYTES { HUGE_PAGE_BYTES } else { BLOCK };
-        let mapped = bytes.next_multiple_of(unit);
+        let unit = page_bytes(bytes);
+        let mapped = Region::mapped_bytes(bytes);
         if unit == HUGE_PAGE_BYTES
             && let Ok(start) = map(mapped, libc::MAP_HUGETLB | libc::MAP_POPULATE)
         {
@@ -144,6 +144,11 @@ impl Region {
             region.paging = Paging::Small;
         }
         Ok(region)
+    }
+
+    /// What a region of `bytes` takes of memory, and of the limit of locked memory when it is registered.
+    pub fn mapped_bytes(bytes: usize) -> usize {
+        bytes.next_multiple_of(page_bytes(bytes))
     }
 
     fn over(start: NonNull<u8>, bytes: u32, mapped: usize, paging: Paging) -> Region {
@@ -320,6 +325,11 @@ fn map_aligned(bytes: usize, unit: usize) -> io::Result<NonNull<u8>> {
     NonNull::new(start).ok_or_else(|| io::Error::other("the kernel mapped memory at address 0"))
 }
 
+/// Huge pages are for regions that fill one.
+fn page_bytes(region_bytes: usize) -> usize {
+    if region_bytes >= HUGE_PAGE_BYTES { HUGE_PAGE_BYTES } else { BLOCK }
+}
+
 fn advise_huge(start: NonNull<u8>, bytes: usize) -> bool {
     // SAFETY: advice on a mapping of our own; it changes no contents.
     unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) == 0 }
@@ -356,21 +366,11 @@ mod tests {
     fn a_region_is_aligned_and_zero() {
         for bytes in [4096, 12288, 2 << 20, 5 << 20] {
             let region = Region::new(bytes).expect("memory");
-            assert!(region.address(0).cast_const().is_aligned_to_block());
+            assert_eq!(region.address(0).align_offset(BLOCK), 0);
             assert!(region.bytes(region.all()).iter().all(|&b| b == 0));
         }
         assert!(Region::new(0).is_err());
         assert!(Region::new((1 << 30) + 1).is_err());
-    }
-
-    trait Aligned {
-        fn is_aligned_to_block(self) -> bool;
-    }
-
-    impl Aligned for *const u8 {
-        fn is_aligned_to_block(self) -> bool {
-            (self as usize).is_multiple_of(BLOCK)
-        }
     }
 
     #[test]

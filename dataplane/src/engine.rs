@@ -7,7 +7,8 @@
 //! ```
 //!
 //! [`offload`] writes sets, [`restore`] reads one. Both end with all threads joined and every device released, whatever
-//! happened; what went wrong is one sentence.
+//! happened; what went wrong is one sentence. There is one exception, which is the kernel's: a thread whose flush is not
+//! answered cannot end before it is, and [`Config::on_stuck`] is told.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,8 +49,8 @@ pub struct Config {
     pub cores: Option<Vec<usize>>,
     /// Slots per peer; as many as is good and locked memory allows otherwise.
     pub depth: Option<u32>,
-    /// Data of one slot at most.
-    pub slot_bytes: u64,
+    /// Data of one slot at most; one request to each device otherwise, within 1 to 4 MiB.
+    pub slot_bytes: Option<u64>,
     /// One request to a device at most.
     pub request_bytes: u64,
     /// How peers share the work.
@@ -58,9 +59,14 @@ pub struct Config {
     pub hang_limit: Nanos,
     /// Called on each peer's thread before its first turn. Tests prove here what the data path does not do.
     pub on_peer_start: Option<PeerHook>,
+    /// Called with the sentence of a run whose threads do not end, as the kernel keeps a thread whose flush a device does
+    /// not answer. What returns from it waits for them, however long that takes.
+    pub on_stuck: Option<fn(&str)>,
+    /// Called on each peer's thread after its last turn, before it counts up and gives its memory back.
+    pub on_peer_end: Option<PeerHook>,
 }
 
-/// See [`Config::on_peer_start`].
+/// See [`Config::on_peer_start`] and [`Config::on_peer_end`].
 pub type PeerHook = Arc<dyn Fn(PeerId) + Send + Sync>;
 
 impl std::fmt::Debug for Config {
@@ -75,11 +81,13 @@ impl Default for Config {
             peers: 2,
             cores: None,
             depth: None,
-            slot_bytes: 1 << 20,
+            slot_bytes: None,
             request_bytes: 512 << 10,
             strategy: Strategy::Pull,
             hang_limit: Nanos::from_secs(30),
             on_peer_start: None,
+            on_stuck: None,
+            on_peer_end: None,
         }
     }
 }
@@ -189,6 +197,12 @@ pub enum EngineError {
         /// What became of the sets.
         consequence: String,
     },
+    /// All is done, and a device does not answer the last requests.
+    #[error(
+        "all sets were committed, but a device does not answer while the pool is closed: see the kernel log (dmesg); the \
+         next opening repairs the rest"
+    )]
+    Unclosed,
     /// A thread panicked: a fault of ours.
     #[error("a thread of the engine has died: this is a fault of Bireme; nothing of the unfinished set was committed")]
     Died,
@@ -204,12 +218,13 @@ struct Opened {
 /// Opens the devices' pool with a port of this thread, which is closed again before the others are built.
 fn open(
     devices: Vec<Device>,
+    patience: Nanos,
     how: impl FnOnce(&[Member], &mut Uring) -> Result<Pool, PoolError>,
 ) -> Result<Opened, EngineError> {
     let origin = Instant::now();
     let members: Vec<Member> =
         devices.iter().map(|device| Member { path: device.path().to_owned(), bytes: device.bytes() }).collect();
-    let mut port = main_port(&devices, origin, &Bells::new(1), Bell(0))?;
+    let mut port = main_port(&devices, origin, &Bells::new(1), Bell(0), patience)?;
     let pool = how(&members, &mut port)?;
     let mut given: Vec<Option<Device>> = devices.into_iter().map(Some).collect();
     let devices = pool.order().iter().filter_map(|&index| given[index].take()).collect();
@@ -217,11 +232,23 @@ fn open(
 }
 
 /// A port for metadata: a few requests at a time, in memory that registers under any limit.
-fn main_port(devices: &[Device], origin: Instant, bells: &Bells, bell: Bell) -> Result<Uring, SetupError> {
+fn main_port(
+    devices: &[Device],
+    origin: Instant,
+    bells: &Bells,
+    bell: Bell,
+    patience: Nanos,
+) -> Result<Uring, SetupError> {
     let files: Vec<_> = devices.iter().map(Device::as_fd).collect();
-    let limit = 16 * u32::try_from(devices.len().max(1)).expect("few devices");
+    let limit = metadata_requests(u16::try_from(devices.len()).expect("few devices"));
     let bells = bells.clone();
-    Uring::new(&Wishes { files: &files, region_bytes: METADATA_REGION, limit, weave_pieces: 0, origin, bells, bell })
+    let region_bytes = usize::try_from(METADATA_REGION).expect("small");
+    Uring::new(&Wishes { files: &files, region_bytes, limit, weave_pieces: 0, origin, bells, bell, patience })
+}
+
+/// Requests that a port for metadata can have under way.
+fn metadata_requests(devices: u16) -> u32 {
+    16 * u32::from(devices.max(1))
 }
 
 fn failed(failure: Failure, paths: &[PathBuf], input: Option<&std::path::Path>, consequence: String) -> EngineError {
@@ -233,4 +260,4 @@ pub type Ended = Result<Outcome, EngineError>;
 
 /// The most peers of one engine.
 pub const PEERS_MAX: u16 = 256;
-const METADATA_REGION: usize = 1 << 20;
+const METADATA_REGION: u64 = 1 << 20;

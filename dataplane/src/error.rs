@@ -19,10 +19,15 @@ pub fn request_failed(doing: &str, path: &Path, offset: u64, errno: i32) -> Stri
 fn hint(errno: i32) -> Option<&'static str> {
     match errno {
         libc::EIO | libc::ENODATA => Some("the device reports an error: see the kernel log (dmesg)"),
-        libc::ENOSPC => Some("the space under it is used up: free some, or use preallocated files"),
+        libc::ENOSPC => {
+            Some("the space under it is used up, or the device is gone (dmesg): free some, or use preallocated files")
+        }
         libc::EINVAL => Some("the device refuses the alignment or size of the request: see its logical block size"),
         libc::EROFS | libc::EPERM => Some("it cannot be written: make it writable, or choose another"),
         libc::ENODEV | libc::ENXIO => Some("the device is gone: attach it again"),
+        libc::ETIMEDOUT => Some(
+            "the device does not answer: see the kernel log (dmesg), leave it out, or allow more time (--hang-limit)",
+        ),
         libc::EOPNOTSUPP => Some("the device or file system does not support it: choose another"),
         _ => None,
     }

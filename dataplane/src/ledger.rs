@@ -321,6 +321,11 @@ impl<P: Port> Ledger<P> {
     /// The same, when the ledger's own devices cannot be used: the replay ends here.
     fn give_up(&mut self, failure: Failure) {
         self.broken = true;
+        let committing = self.sets.front().filter(|set| set.phase == Phase::Committing && !self.replay.is_done());
+        if let Some(number) = committing.map(|set| set.plan.number) {
+            self.sets.clear();
+            self.post.main(ToMain::InDoubt { number });
+        }
         self.fail(failure);
     }
 }

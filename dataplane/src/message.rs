@@ -180,6 +180,12 @@ pub enum ToMain {
         /// The transaction was durable on every mirror.
         committed_at: Nanos,
     },
+    /// The ledger's devices failed in the middle of this set's transaction: some mirrors may hold it and others not. The
+    /// next opening decides.
+    InDoubt {
+        /// Which set of the pool.
+        number: u64,
+    },
     /// The run has failed; the peers were told to stop.
     Failed(Failure),
     /// The ledger has nothing under way any more.
@@ -263,6 +269,13 @@ pub enum Failure {
         /// Which page of the set.
         page: u64,
     },
+    /// The checksums of a page are not those that the metadata vouch for, and they do not tell whose are wrong.
+    Checksums {
+        /// Where they lie on each member.
+        offset: u64,
+        /// Which page of the set.
+        page: u64,
+    },
     /// The metadata cannot take the transaction.
     Store(StoreFailure),
     /// A part of the engine broke a promise; nothing was committed.
@@ -283,7 +296,9 @@ pub enum StoreFailure {
 impl Failure {
     /// A sentence for the operator, given the members' paths by index and the input's.
     pub fn sentence(&self, members: &[PathBuf], input: Option<&Path>) -> String {
-        let path = |file: u16| members.get(usize::from(file)).map_or(Path::new("an unknown device"), |path| path);
+        // The data file comes after the members.
+        let input_path = input.unwrap_or(Path::new("the data file"));
+        let path = |file: u16| members.get(usize::from(file)).map_or(input_path, |path| path);
         match *self {
             Failure::Device { doing: Doing::Flush, file, errno, .. } => {
                 format!("flushing {} failed: {}", path(file).display(), explain(errno))
@@ -297,12 +312,15 @@ impl Failure {
                 request_failed("reading", input.unwrap_or(Path::new("the input")), offset, errno)
             }
             Failure::Port { errno } => format!("the port to the devices failed: {}", explain(errno)),
-            Failure::Hung { file, doing, offset, waited } => format!(
-                "{} {} at byte {offset} has not been answered for {waited}: see the kernel log (dmesg), or leave this \
-                 device out",
-                doing.word(),
-                path(file).display(),
-            ),
+            Failure::Hung { file, doing, offset, waited } => {
+                let place = if doing == Doing::Flush { String::new() } else { format!(" at byte {offset}") };
+                format!(
+                    "{} {}{place} has not been answered for {waited}: see the kernel log (dmesg), leave this device out, \
+                     or allow more time (--hang-limit)",
+                    doing.word(),
+                    path(file).display(),
+                )
+            }
             Failure::NoSpace { need, free, total } => format!(
                 "the set needs {need} bytes of frames and {free} of the pool's {total} are free: the newest set stays \
                  readable until the next is durable, so use larger devices or a smaller set; nothing of it was written"
@@ -311,6 +329,10 @@ impl Failure {
                 "{} at byte {offset} does not hold what was written there (page {page} of the set): the device, its \
                  cable or its memory damages data",
                 path(file).display(),
+            ),
+            Failure::Checksums { offset, page } => format!(
+                "the checksums of page {page} of the set, at byte {offset} of each device, are not those that were \
+                 written: one of the devices, its cable or its memory damages data"
             ),
             Failure::Store(StoreFailure::Full) => {
                 "the metadata area is full: the set was not committed; make a new pool with a larger page".into()
@@ -352,5 +374,13 @@ mod tests {
         let sentence = failure.sentence(&members, None);
         assert!(sentence.starts_with("writing /dev/b at byte 4096 failed: "), "{sentence}");
         assert!(sentence.contains("dmesg"), "{sentence}");
+    }
+
+    #[test]
+    fn the_data_file_is_named_when_it_hangs() {
+        let waited = Nanos::from_secs(30);
+        let failure = Failure::Hung { file: 1, doing: Doing::Read, offset: 8192, waited };
+        let sentence = failure.sentence(&[PathBuf::from("/dev/a")], Some(Path::new("/mnt/input")));
+        assert!(sentence.starts_with("reading /mnt/input at byte 8192 has not been answered for 30"), "{sentence}");
     }
 }

@@ -167,6 +167,11 @@ impl<P: Port> Peer<P> {
         };
         let now = self.desk.requests.now();
         self.desk.stopwatch.switch(now, state);
+        if next != Next::Ready && !self.desk.slots.has_free() {
+            // Nothing can start before a whole slot has been answered.
+            let slot = self.desk.array.requests_of_slot();
+            self.desk.requests.port().gather(slot);
+        }
         if let Err(error) = self.desk.requests.port().submit(next) {
             self.fail(Failure::Port { errno: error.raw_os_error().unwrap_or(0) });
             // Without a port there is nothing to drain.
@@ -421,7 +426,7 @@ impl<P: Port> Peer<P> {
             return;
         }
         self.looked = now;
-        if let Some(failure) = self.desk.requests.stuck(now, now.since(self.wiring.hang_limit)) {
+        if let Some(failure) = self.desk.requests.stuck(now, self.wiring.hang_limit) {
             self.fail(failure);
         }
     }
@@ -440,3 +445,6 @@ impl<P: Port> Peer<P> {
 
 /// Written, flushed and failed, twice each.
 const LETTERS_BESIDES_PAGES: usize = 8;
+
+#[cfg(test)]
+mod tests;

@@ -30,8 +30,11 @@ use crate::superblock::{Entry, SUPERBLOCK_BYTES, State, Superblock, Uuid};
 
 pub mod error;
 mod inspect;
+mod load;
 #[cfg(test)]
 mod tests;
+
+pub use load::Load;
 
 /// A device as it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,12 +103,27 @@ impl Pool {
         destroy_data: bool,
         port: &mut P,
     ) -> Result<Pool, PoolError> {
+        Pool::open_or_create_for(members, shape, destroy_data, Load::default(), port)
+    }
+
+    /// The same, for a load that must fit: if it does not, nothing is written.
+    pub fn open_or_create_for<P: Port>(
+        members: &[Member],
+        shape: Shape,
+        destroy_data: bool,
+        load: Load,
+        port: &mut P,
+    ) -> Result<Pool, PoolError> {
         if members.len() != usize::from(shape.geometry.members()) {
             return Err(PoolError::Count { given: members.len(), want: shape.geometry.members() });
         }
         let devices = look(members, port)?;
+        let check_new = || {
+            let layout = Layout::new(shape.geometry, smallest(members)).map_err(|error| too_small(members, error))?;
+            load.check(shape.geometry, layout.frames(), layout.frames())
+        };
         if destroy_data {
-            Layout::new(shape.geometry, smallest(members)).map_err(|error| too_small(members, error))?;
+            check_new()?;
             inspect::wipe(members, port)?;
             return Pool::create(members, shape, Vec::new(), port);
         }
@@ -113,11 +131,14 @@ impl Pool {
             Standing::Foreign { member, what } => {
                 Err(PoolError::Foreign { path: members[member].path.clone(), what: inspect::holds(what) })
             }
-            Standing::Blank => Pool::create(members, shape, devices, port),
+            Standing::Blank => {
+                check_new()?;
+                Pool::create(members, shape, devices, port)
+            }
             Standing::Ours { geometry, .. } if geometry != shape.geometry => {
                 Err(PoolError::Geometry { have: inspect::describe(geometry), want: inspect::describe(shape.geometry) })
             }
-            Standing::Ours { .. } => Pool::open_writable(members, devices, port),
+            Standing::Ours { .. } => Pool::open_writable(members, devices, load, port),
         }
     }
 
@@ -125,7 +146,7 @@ impl Pool {
     pub fn open<P: Port>(members: &[Member], port: &mut P) -> Result<Pool, PoolError> {
         let devices = look(members, port)?;
         inspect::require_ours(members, &devices)?;
-        Pool::open_writable(members, devices, port)
+        Pool::open_writable(members, devices, Load::default(), port)
     }
 
     /// Opens the pool on these devices and writes nothing: what has to be repaired is repaired in memory.
@@ -263,8 +284,14 @@ impl Pool {
         Ok(pool)
     }
 
-    fn open_writable<P: Port>(members: &[Member], devices: Vec<Device>, port: &mut P) -> Result<Pool, PoolError> {
+    fn open_writable<P: Port>(
+        members: &[Member],
+        devices: Vec<Device>,
+        load: Load,
+        port: &mut P,
+    ) -> Result<Pool, PoolError> {
         let mut pool = Pool::assemble(members, devices, port)?;
+        load.check(pool.geometry(), pool.free.count(), pool.layout().frames())?;
         let source = pool.source;
         // Mirrors are the same after an orderly close, and then the first is the one that was read.
         let copy = !pool.newest.clean || source != 0;

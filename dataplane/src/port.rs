@@ -38,6 +38,10 @@ pub trait Port {
     /// Hands over what was pushed, and waits as told. An error means that the port itself cannot go on.
     fn submit(&mut self, next: Next) -> std::io::Result<()>;
 
+    /// The next sleep is for this many completions, so that one wake-up serves them all; after [`GATHER_TIME`] one is
+    /// enough. A port that cannot do so wakes at the first.
+    fn gather(&mut self, completions: u32);
+
     /// The next request that has ended.
     fn reap(&mut self) -> Option<Completion>;
 
@@ -100,13 +104,18 @@ pub enum Next {
     Ready,
     /// Nothing before this point in time, unless a request ends or somebody wakes this thread.
     At(Nanos),
-    /// Nothing until a request ends or somebody wakes this thread.
+    /// Nothing until a request ends or somebody wakes this thread. With requests in flight a port may lose patience, and
+    /// says so with ETIMEDOUT.
     Event,
 }
 
 /// The thread that sleeps in a port, as its wakers know it: an index into the table of the engine's ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bell(pub u16);
+
+/// How long a sleep may wait for more completions than one: a small part of what a request takes, and so no delay that
+/// a device could notice, and the most that a wake-up by another thread is late.
+pub const GATHER_TIME: Nanos = Nanos(100_000);
 
 /// The port is full; try again after a reap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -161,10 +161,10 @@ impl<P: Port> Requests<P> {
         self.rows.iter().flatten().filter(|row| row.ask.file >= self.members).count()
     }
 
-    /// The request that has waited longest, if it waits since before `before`, as the failure that it is.
-    pub fn stuck(&self, now: Nanos, before: Nanos) -> Option<Failure> {
+    /// The request that has waited longest, if that is as long as `limit`, as the failure that it is.
+    pub fn stuck(&self, now: Nanos, limit: Nanos) -> Option<Failure> {
         let row = self.rows.iter().flatten().min_by_key(|row| row.started)?;
-        (row.started <= before).then(|| Failure::Hung {
+        (now.since(row.started) >= limit).then(|| Failure::Hung {
             file: row.ask.file,
             doing: doing(row.ask.operation),
             offset: row.ask.offset,

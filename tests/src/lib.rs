@@ -1,7 +1,24 @@
 //! What the whole-system tests share.
 //!
+//! - [`child`]: the command as a child process that is killed, signalled, or hangs.
+//! - [`command`]: the `bireme` command as a child with a time limit.
+//! - [`data`]: inputs, and what generated data must be.
+//! - [`kills`]: an offload that is killed at random moments, and what must be true then.
 //! - [`loops`]: loop devices that go away with the test, also when it panics.
+//! - [`members`]: files as members of a pool.
+//! - [`pool`]: a pool, written and read back by the command.
+//! - [`pools`]: pools in states that no command leaves behind.
+//! - [`throttle`]: devices that hang. [`zram`]: a block device that fails writes.
 //! - [`simulation`]: the whole engine on one thread, from one seed.
 
+pub mod child;
+pub mod command;
+pub mod data;
+pub mod kills;
 pub mod loops;
+pub mod members;
+pub mod pool;
+pub mod pools;
 pub mod simulation;
+pub mod throttle;
+pub mod zram;

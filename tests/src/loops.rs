@@ -106,6 +106,22 @@ impl Mount {
         mount(Some(device), place, Some("ext4"), MsFlags::MS_NOEXEC, None::<&str>).expect("a mount");
         Mount(place.into())
     }
+
+    /// Mounts a file system in memory, of so many bytes, on a new folder.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn tmpfs(place: &Path, bytes: u64) -> Mount {
+        std::fs::create_dir(place).expect("a folder to mount on");
+        let size = format!("size={bytes}");
+        mount(Some("bireme-test"), place, Some("tmpfs"), MsFlags::MS_NOEXEC, Some(size.as_str())).expect("a mount");
+        Mount(place.into())
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
 }
 
 impl Drop for Mount {

@@ -114,9 +114,9 @@ pub struct Tuning {
     /// Slots per peer, that is how much it keeps under way.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub depth: Option<u32>,
-    /// Data of one slot at most: small enough to stay in the core's cache.
-    #[arg(long, value_name = "SIZE", value_parser = size::parse, default_value = "1MiB")]
-    pub slot: u64,
+    /// Data of one slot at most. Default: one request to each device, within 1MiB to 4MiB.
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub slot: Option<u64>,
     /// One request to a device at most.
     #[arg(long, value_name = "SIZE", value_parser = size::parse, default_value = "512KiB")]
     pub request: u64,
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!((offload.size, offload.seed, offload.page, offload.sets), (1 << 30, 1, 4 << 20, 1));
         assert_eq!((offload.chunk, offload.balance, offload.destroy_data), (None, Balance::Pull, false));
         assert_eq!(offload.tuning.cores, Some(Cores(vec![0, 2, 3])));
-        assert_eq!((offload.tuning.slot, offload.tuning.request), (1 << 20, 512 << 10));
+        assert_eq!((offload.tuning.slot, offload.tuning.request), (None, 512 << 10));
         assert_eq!(offload.tuning.hang_limit, Nanos::from_secs(120));
         assert_eq!(offload.reports.json, Some(PathBuf::from("-")));
         let cli = parse("bireme lab up --block 4096 --tmpfs").expect("a good line");

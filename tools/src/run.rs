@@ -1,6 +1,7 @@
 //! What each command does: builds the configuration, runs the engine, prints the reports.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -15,14 +16,28 @@ use bireme_dataplane::engine::{self, Config, Handles, OffloadJob, RestoreJob, So
 use bireme_dataplane::outcome::Outcome;
 use bireme_dataplane::pool::Shape;
 use bireme_dataplane::telemetry::Gauges;
+use clap::Parser;
 use serde_json::Value;
 
-use crate::cli::{Balance, Cli, Command, Export, Lab, LabDown, LabUp, Offload, Reports, Restore, Tuning};
+use self::reports::Outlets;
+use crate::cli::{Balance, Cli, Command, Export, Lab, LabDown, LabUp, Offload, Restore, Tuning};
 use crate::lab;
 use crate::live::Live;
 use crate::signals::SignalWatch;
 
+mod reports;
 mod scratch;
+
+/// The whole command: reads its line, runs it, and says in one line why it failed.
+pub fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("bireme: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Runs a command; an error is a sentence for the operator.
 pub fn run(cli: &Cli) -> Result<(), String> {
@@ -56,6 +71,7 @@ fn offload(arguments: &Offload) -> Result<(), String> {
     if let Source::File(input) = &source {
         input.check_apart(&devices).map_err(sentence)?;
     }
+    let outlets = Outlets::open(&arguments.reports, &devices)?;
     let facts: Vec<DeviceFacts> = devices.iter().map(Device::facts).collect();
     let job = OffloadJob {
         devices,
@@ -75,16 +91,17 @@ fn offload(arguments: &Offload) -> Result<(), String> {
         true => Some(read_back(&paths, None, &config, bytes)?),
         false => None,
     };
-    print(&outcome, verified.as_ref(), &facts, seed, &arguments.reports)
+    print(&outcome, verified.as_ref(), &facts, seed, outlets)
 }
 
 fn restore(arguments: &Restore) -> Result<(), String> {
     let devices = Device::open_all(&arguments.devices, Purpose::Read).map_err(sentence)?;
+    let outlets = Outlets::open(&arguments.reports, &devices)?;
     let facts: Vec<DeviceFacts> = devices.iter().map(Device::facts).collect();
     let config = config(&arguments.tuning, Balance::Pull);
     let job = RestoreJob { devices, output: arguments.output.clone() };
     let outcome = watched(arguments.devices.len(), 0, |handles| engine::restore(job, &config, handles))?;
-    print(&outcome, None, &facts, None, &arguments.reports)
+    print(&outcome, None, &facts, None, outlets)
 }
 
 /// Reads the newest set back and compares it.
@@ -122,8 +139,15 @@ fn config(tuning: &Tuning, balance: Balance) -> Config {
             Balance::Fixed => Strategy::Fixed,
         },
         hang_limit: tuning.hang_limit,
-        on_peer_start: None,
+        on_stuck: Some(leave),
+        ..Config::default()
     }
+}
+
+/// Says why and ends the process. The kernel keeps what is left of it until the device answers, whatever the signal.
+fn leave(sentence: &str) {
+    eprintln!("bireme: {sentence}; this process cannot be ended until the device answers");
+    std::process::exit(1);
 }
 
 fn print(
@@ -131,7 +155,7 @@ fn print(
     verified: Option<&Outcome>,
     facts: &[DeviceFacts],
     seed: Option<u64>,
-    reports: &Reports,
+    outlets: Outlets,
 ) -> Result<(), String> {
     let cores: Vec<usize> = outcome.peers.iter().filter_map(|peer| peer.core).collect();
     let environment = Environment::gather(&cores, facts, seed);
@@ -141,10 +165,6 @@ fn print(
         object.insert("verified".to_owned(), elapsed);
     }
     let text = format!("{json:#}\n");
-    let to_stdout = reports.json.as_deref() == Some(Path::new("-"));
-    if let Some(path) = reports.json.as_ref().filter(|_| !to_stdout) {
-        save(path, &text)?;
-    }
     let mut table = report::to_table(outcome, &environment);
     if let Some(verified) = verified {
         let rate = size::print_rate(size::rate(verified.bytes, verified.elapsed));
@@ -153,11 +173,9 @@ fn print(
             size::print(verified.bytes)
         ));
     }
-    if let Some(folder) = &reports.out {
-        std::fs::create_dir_all(folder).map_err(|e| format!("{} cannot be made: {e}", folder.display()))?;
-        save(&folder.join("report.txt"), &table)?;
-        save(&folder.join("report.json"), &text)?;
-    }
+    let to_stdout = outlets.json_to_stdout();
+    // Files first: whoever waits for the table finds them.
+    outlets.write(&text, &table)?;
     emit(if to_stdout { &text } else { &table })
 }
 
@@ -170,10 +188,6 @@ fn emit(text: &str) -> Result<(), String> {
         }
         _ => Ok(()),
     }
-}
-
-fn save(path: &Path, text: &str) -> Result<(), String> {
-    std::fs::write(path, text).map_err(|e| format!("the report cannot be written to {}: {e}", path.display()))
 }
 
 fn export(arguments: &Export) -> Result<(), String> {

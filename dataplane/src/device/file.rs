@@ -35,6 +35,8 @@ pub enum FileError {
         "the file system under {path} cannot bypass the page cache (O_DIRECT); name a place on ext4, xfs, btrfs or tmpfs"
     )]
     NoDirect { path: PathBuf },
+    #[error("{path} holds the bytes of {device}, which the data set is read from; name another file")]
+    IsDevice { path: PathBuf, device: PathBuf },
     #[error("{path} would have no bytes; give it a size")]
     Empty { path: PathBuf },
     #[error("{doing} {path} failed: {}", explain(source.raw_os_error().unwrap_or(libc::EIO)))]

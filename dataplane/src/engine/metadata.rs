@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{EngineError, Opened, failed, open};
+use super::{Config, EngineError, Opened, failed, open};
 use crate::device::Device;
 use crate::message::Failure;
 use crate::pool::Pool;
@@ -34,7 +34,7 @@ pub struct Set {
 /// # Errors
 /// A sentence for the operator.
 pub fn metadata(devices: Vec<Device>) -> Result<Metadata, EngineError> {
-    let Opened { pool, .. } = open(devices, Pool::open_read_only)?;
+    let Opened { pool, .. } = open(devices, Config::default().hang_limit, Pool::open_read_only)?;
     let unreadable = |failure| failed(Failure::Store(failure), pool.paths(), None, "nothing was read".to_owned());
     let mut sets = Vec::new();
     for set in pool.store().sets().map_err(unreadable)? {

@@ -19,7 +19,7 @@ use crate::ledger::{self, Ledger};
 use crate::message::{Failure, Origin, ToLedger, ToMain, ToPeer};
 use crate::outcome::Kind;
 use crate::peer::{self, Peer};
-use crate::pool::Pool;
+use crate::pool::{Load, Pool};
 use crate::port::uring::{Bells, Uring, Wishes};
 use crate::port::{Bell, Next, Port};
 use crate::queue::Mailbox;
@@ -50,7 +50,10 @@ pub fn offload(job: OffloadJob, config: &Config, handles: &Handles) -> Ended {
     if let Ok(layout) = crate::layout::Layout::new(shape.geometry, smallest) {
         super::sizing::size(shape.geometry, layout, ask)?;
     }
-    let opened = open(devices, |members, port| Pool::open_or_create(members, shape, destroy_data, port))?;
+    let load = Load { bytes, sets };
+    let opened = open(devices, config.hang_limit, |members, port| {
+        Pool::open_or_create_for(members, shape, destroy_data, load, port)
+    })?;
     let (array, depth_note) = super::sizing::size(opened.pool.geometry(), opened.pool.layout(), ask)?;
     let facts = report::pool_facts(&opened.pool);
     let paths = opened.pool.paths().to_vec();
@@ -85,7 +88,7 @@ pub fn offload(job: OffloadJob, config: &Config, handles: &Handles) -> Ended {
             };
             let (bells, files, strategy) = (bells.clone(), &files, config.strategy);
             let build = move || {
-                let port = Uring::new(&peer_wishes(files, &array, clock, bells, Bell(id.0)))?;
+                let port = Uring::new(&peer_wishes(files, &array, clock, bells, Bell(id.0), wiring.hang_limit))?;
                 let machine = Machine::new(strategy, id, wiring.peers);
                 Ok(Peer::new(wiring, array, Job::offload(data_file), machine, port))
             };
@@ -93,23 +96,26 @@ pub fn offload(job: OffloadJob, config: &Config, handles: &Handles) -> Ended {
         }
         let wiring = ledger::Wiring { inbox: to_ledger.clone(), peers: to_peers.clone(), main: to_main.clone() };
         let (devices_, bells_, limit) = (&devices, bells.clone(), config.hang_limit);
-        let build = move || Ok(Ledger::new(pool, main_port(devices_, clock, &bells_, bell(LEDGER))?, wiring, limit));
+        let build =
+            move || Ok(Ledger::new(pool, main_port(devices_, clock, &bells_, bell(LEDGER), limit)?, wiring, limit));
         let ledger = threads::spawn_ledger(scope, gate.start(), build)?;
         let control = Control::new(config.peers, board.clone(), newest.clone());
         let bells_ = bells.clone();
-        let build = move || main_port(&[], clock, &bells_, bell(CONTROL));
+        let build = move || main_port(&[], clock, &bells_, bell(CONTROL), limit);
         let control = threads::spawn_control(scope, gate.start(), control, control_ends.clone(), build)?;
-        let mut port = main_port(&devices, clock, &bells, bell(MAIN))?;
+        let mut port = main_port(&devices, clock, &bells, bell(MAIN), limit)?;
         gate.open()?;
 
-        let died = || ledger.is_finished() || peers.iter().any(ScopedJoinHandle::is_finished);
+        let ledger_ended = || ledger.is_finished();
+        let peer_ended = || peers.iter().any(ScopedJoinHandle::is_finished);
         let mut main = Main {
             port: &mut port,
             to_ledger: &to_ledger,
             to_main: &to_main,
             to_peers: &to_peers,
             newest: &newest,
-            died: &died,
+            ledger_ended: &ledger_ended,
+            peer_ended: &peer_ended,
             handles,
         };
         let cpu = report::cpu_time();
@@ -121,13 +127,19 @@ pub fn offload(job: OffloadJob, config: &Config, handles: &Handles) -> Ended {
         port.wake(bell(CONTROL));
         // A port that cannot send the wake-up leaves control to its period.
         let _ = port.submit(Next::Ready);
+        let outcome = outcome.map_err(|halted| halted.explain(&paths, input.as_ref().map(|input| input.path())));
+        let watch = threads::Watch::start(config, outcome.as_ref().err());
         let figures = join_peers(peers);
         let joined = control.join().is_ok();
         let closed = ledger.join().ok().flatten();
-        let sets = outcome
-            .map_err(|(halt, committed)| halt.explain(committed, &paths, input.as_ref().map(|input| input.path())))?;
+        drop(watch);
+        let set_times = outcome?;
         let (figures, closed) = figures.zip(closed).filter(|_| joined).ok_or(EngineError::Died)?;
-        Ok((sets, began, cpu, workers, figures, closed?))
+        let frames_free = closed.map_err(|error| EngineError::Failed {
+            sentence: error.to_string(),
+            consequence: format!("all {sets} sets were committed before, and the next opening repairs the rest"),
+        })?;
+        Ok((set_times, began, cpu, workers, figures, frames_free))
     });
     let (set_times, began, cpu, workers, figures, frames_free) = run?;
     let mut facts = facts;
@@ -156,6 +168,7 @@ pub(super) fn peer_wishes<'a>(
     origin: std::time::Instant,
     bells: Bells,
     bell: Bell,
+    patience: Nanos,
 ) -> Wishes<'a> {
     Wishes {
         files,
@@ -165,6 +178,7 @@ pub(super) fn peer_wishes<'a>(
         origin,
         bells,
         bell,
+        patience,
     }
 }
 
@@ -185,20 +199,30 @@ pub(super) fn tell(port: &mut Uring, peers: &[Arc<Mailbox<ToPeer>>], letter: imp
     let _ = port.submit(Next::Ready);
 }
 
+/// Where a run that did not write all its sets has ended.
+struct Halted {
+    halt: Halt,
+    /// Sets of this run that are durable.
+    committed: u32,
+    /// A set of the pool that may be.
+    in_doubt: Option<u64>,
+}
+
 /// Why the sets were not all written.
 pub(super) enum Halt {
     Signal,
     Failed(Failure),
 }
 
-impl Halt {
-    fn explain(self, committed: u32, paths: &[std::path::PathBuf], input: Option<&std::path::Path>) -> EngineError {
-        let consequence = match committed {
-            0 => "nothing was committed".to_owned(),
-            1 => "nothing of the unfinished set was committed, 1 set of this run was".to_owned(),
-            more => format!("nothing of the unfinished set was committed, {more} sets of this run were"),
+impl Halted {
+    fn explain(self, paths: &[std::path::PathBuf], input: Option<&std::path::Path>) -> EngineError {
+        let consequence = match (self.in_doubt, self.committed) {
+            (Some(number), _) => format!("the next opening of the pool shows whether set {number} was committed"),
+            (None, 0) => "nothing was committed".to_owned(),
+            (None, 1) => "nothing of the unfinished set was committed, 1 set of this run was".to_owned(),
+            (None, more) => format!("nothing of the unfinished set was committed, {more} sets of this run were"),
         };
-        match self {
+        match self.halt {
             Halt::Signal => EngineError::Stopped(consequence),
             Halt::Failed(failure) => failed(failure, paths, input, consequence),
         }
@@ -212,16 +236,17 @@ struct Main<'a> {
     to_main: &'a Mailbox<ToMain>,
     to_peers: &'a [Arc<Mailbox<ToPeer>>],
     newest: &'a NewestSet,
-    /// Whether a thread has ended before it was told to.
-    died: &'a dyn Fn() -> bool,
+    ledger_ended: &'a dyn Fn() -> bool,
+    /// Whether one of the peers has; they do before they are told to by dying only.
+    peer_ended: &'a dyn Fn() -> bool,
     handles: &'a Handles,
 }
 
 impl Main<'_> {
-    fn write_sets(&mut self, sets: u32, bytes: u64, origin: Origin) -> Result<Vec<SetTimes>, (Halt, u32)> {
+    fn write_sets(&mut self, sets: u32, bytes: u64, origin: Origin) -> Result<Vec<SetTimes>, Halted> {
         let mut times: Vec<SetTimes> = Vec::with_capacity(sets as usize);
         let (mut asked, mut committed) = (0, 0u32);
-        let mut halt = None;
+        let (mut halt, mut in_doubt) = (None, None);
         loop {
             while halt.is_none() && asked < sets && asked < committed + 2 {
                 self.tell(ToLedger::Prepare { sequence: asked, bytes, origin });
@@ -238,7 +263,7 @@ impl Main<'_> {
                     // The ledger may be the dead one: the others are told to stop without it.
                     self.tell(ToLedger::Stop);
                     tell(self.port, self.to_peers, || ToPeer::Stop);
-                    return Err((dead, committed));
+                    return Err(Halted { halt: halt.unwrap_or(dead), committed, in_doubt });
                 }
             };
             match letter {
@@ -260,19 +285,20 @@ impl Main<'_> {
                         self.tell(ToLedger::Stop);
                     }
                 }
+                ToMain::InDoubt { number } => in_doubt = Some(number),
                 ToMain::Failed(failure) => {
                     halt = halt.or(Some(Halt::Failed(failure)));
                     self.tell(ToLedger::Stop);
                 }
                 ToMain::Stopped => match halt {
-                    Some(halt) => return Err((halt, committed)),
+                    Some(halt) => return Err(Halted { halt, committed, in_doubt }),
                     None => return Ok(times),
                 },
             }
         }
     }
 
-    /// The ledger's next letter; once the run is to end neither a signal nor the end of threads is news.
+    /// The ledger's next letter; once the run is to end neither a signal nor the end of peers is news.
     fn next_letter(&mut self, ending: bool) -> Result<ToMain, Halt> {
         loop {
             if let Some(letter) = self.to_main.take() {
@@ -281,8 +307,10 @@ impl Main<'_> {
             if !ending && self.handles.stop.load(Ordering::Acquire) {
                 return Err(Halt::Signal);
             }
-            if !ending && (self.died)() {
-                return Err(Halt::Failed(Failure::Broken("a thread of the engine has died")));
+            if (self.ledger_ended)() || !ending && (self.peer_ended)() {
+                // What it said before it ended comes first.
+                let dead = Halt::Failed(Failure::Broken("a thread of the engine has died"));
+                return self.to_main.take().ok_or(dead);
             }
             if self.to_main.doze() {
                 let until = self.port.now() + SIGNAL_LATENCY;
@@ -305,6 +333,8 @@ impl Main<'_> {
                     }
                     return;
                 }
+                // Nobody reads it any more.
+                Err(_) if (self.ledger_ended)() => return,
                 Err(back) => {
                     letter = back;
                     std::thread::yield_now();

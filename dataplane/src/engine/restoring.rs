@@ -31,7 +31,7 @@ use crate::queue::Mailbox;
 /// A sentence for the operator. The output appears only when it is whole.
 pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
     let (cores, note) = threads::cores(config)?;
-    let Opened { pool, devices, origin: clock } = open(job.devices, Pool::open_read_only)?;
+    let Opened { pool, devices, origin: clock } = open(job.devices, config.hang_limit, Pool::open_read_only)?;
     let paths = pool.paths().to_vec();
     let set = pool.newest_set().ok_or_else(|| EngineError::Empty { first: paths[0].clone() })?;
     let pages = pool.store().pages(set.number).map_err(|failure| broken(failure, &paths))?;
@@ -46,6 +46,9 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
     facts.frames_free = pool.frames_free();
     let plan = Arc::new(plan(&set, &pages));
     let roots: Arc<[u64]> = pages.iter().map(|page| page.root).collect();
+    if let Some(path) = &job.output {
+        Output::check_apart(path, &devices)?;
+    }
     let output = job.output.map(|path| Output::create(path, set.bytes)).transpose()?;
     let mut all_paths = paths.clone();
     all_paths.extend(output.as_ref().map(|output| output.path().to_owned()));
@@ -77,17 +80,17 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
             };
             let (bells, files, strategy, roots) = (bells.clone(), &files, config.strategy, roots.clone());
             let build = move || {
-                let port = Uring::new(&peer_wishes(files, &array, clock, bells, Bell(id.0)))?;
+                let port = Uring::new(&peer_wishes(files, &array, clock, bells, Bell(id.0), wiring.hang_limit))?;
                 let machine = Machine::new(strategy, id, wiring.peers);
                 Ok(Peer::new(wiring, array, Job::restore(roots, data_file), machine, port))
             };
             peers.push(threads::spawn_peer(scope, id, *core, config, gate.start(), build)?);
         }
         let control = Control::new(config.peers, board.clone(), newest.clone());
-        let bells_ = bells.clone();
-        let build = move || main_port(&[], clock, &bells_, control_bell);
+        let (bells_, limit) = (bells.clone(), config.hang_limit);
+        let build = move || main_port(&[], clock, &bells_, control_bell, limit);
         let control = threads::spawn_control(scope, gate.start(), control, control_ends.clone(), build)?;
-        let mut port = main_port(&devices, clock, &bells, main_bell)?;
+        let mut port = main_port(&devices, clock, &bells, main_bell, limit)?;
         gate.open()?;
 
         let cpu = report::cpu_time();
@@ -104,9 +107,12 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
         port.wake(control_bell);
         // A port that cannot send the wake-up leaves control to its period.
         let _ = port.submit(Next::Ready);
+        let read = read.map_err(|halt| halt.explain_reading(&all_paths));
+        let watch = threads::Watch::start(config, read.as_ref().err());
         let figures = join_peers(peers);
         let joined = control.join().is_ok();
-        read.map_err(|halt| halt.explain_reading(&all_paths))?;
+        drop(watch);
+        read?;
         let figures = figures.filter(|_| joined).ok_or(EngineError::Died)?;
         Ok((began, ended, cpu, workers, figures))
     });

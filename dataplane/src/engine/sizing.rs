@@ -7,9 +7,12 @@ use bireme_control::raid::geometry::{BLOCK_BYTES, Geometry};
 use nix::sys::resource::{Resource, getrlimit};
 
 use crate::array::Array;
-use crate::buffer::REGION_BYTES_MAX;
+use crate::buffer::{REGION_BYTES_MAX, Region};
 use crate::layout::Layout;
+use crate::port::uring::queue_bytes;
 use crate::runs::RUN_PAGES_MAX;
+
+use super::{METADATA_REGION, metadata_requests};
 
 /// A size that cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +37,20 @@ pub enum SizingError {
         /// Its requests.
         requests: u64,
     },
+    /// More memory than the process may lock.
+    #[error(
+        "{peers} peers with a depth of {depth} lock {bytes} bytes of memory, and {limit} are allowed: run with sudo, raise the limit of locked memory (ulimit -l), or lower --depth, --slot or --peers"
+    )]
+    Locked {
+        /// How many peers.
+        peers: u16,
+        /// Slots per peer.
+        depth: u32,
+        /// Bytes of all memory that is registered.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
 }
 
 /// What is asked for.
@@ -41,8 +58,8 @@ pub enum SizingError {
 pub struct Ask {
     /// Slots per peer, if the operator named them.
     pub depth: Option<u32>,
-    /// Data of one slot at most.
-    pub slot_bytes: u64,
+    /// Data of one slot at most; what makes the requests of a slot whole otherwise.
+    pub slot_bytes: Option<u64>,
     /// One request at most.
     pub request_bytes: u64,
     /// How many peers share the limit of locked memory.
@@ -52,7 +69,9 @@ pub struct Ask {
 /// The sizes of one peer's array, and a note where the limit of locked memory made the depth smaller.
 pub fn size(geometry: Geometry, layout: Layout, ask: Ask) -> Result<(Array, Option<String>), SizingError> {
     let request_bytes = whole_blocks(ask.request_bytes).ok_or(SizingError::Request(ask.request_bytes))?;
-    let slot_bytes = whole_blocks(ask.slot_bytes).ok_or(SizingError::Slot(ask.slot_bytes))?;
+    let whole_requests = (ask.request_bytes * u64::from(geometry.members())).clamp(SLOT_BYTES_MIN, SLOT_BYTES_MAX);
+    let slot_bytes = ask.slot_bytes.unwrap_or(whole_requests);
+    let slot_bytes = whole_blocks(slot_bytes).ok_or(SizingError::Slot(slot_bytes))?;
     let slot_rows = (slot_bytes / geometry.stripe_bytes()).clamp(1, geometry.frame_rows());
     let with = |slots: u32| {
         let slots_per_page = geometry.frame_rows().div_ceil(slot_rows);
@@ -68,17 +87,27 @@ pub fn size(geometry: Geometry, layout: Layout, ask: Ask) -> Result<(Array, Opti
         let slot_bytes = u64::from(array_slot_bytes(geometry, slot_rows));
         array.filter(good).ok_or(SizingError::Depth { depth: slots, slot_bytes, bytes, requests })
     };
+    let limit = locked_memory_limit();
+    let within_limit = |depth: u32| {
+        let array = with(depth)?;
+        let region = usize::try_from(array.region_bytes()).map_or(u64::MAX, |bytes| Region::mapped_bytes(bytes) as u64);
+        let peer = region.saturating_add(queue_bytes(array.requests()));
+        let metadata = METADATA_REGION + queue_bytes(metadata_requests(geometry.members()));
+        let bytes = peer.saturating_mul(u64::from(ask.peers)) + METADATA_PORTS * metadata;
+        match limit.filter(|&limit| bytes > limit) {
+            Some(limit) => Err(SizingError::Locked { peers: ask.peers, depth, bytes, limit }),
+            None => Ok(array),
+        }
+    };
     if let Some(depth) = ask.depth {
-        return Ok((with(depth)?, None));
+        return Ok((within_limit(depth)?, None));
     }
-    let limit = locked_memory_limit().map(|bytes| bytes / u64::from(ask.peers) * 7 / 8);
     let mut depth = DEPTH;
     loop {
-        match (with(depth), limit) {
-            (Ok(array), Some(limit)) if depth > 1 && array.region_bytes() > limit => depth -= 1,
-            (Err(_), _) if depth > 1 => depth -= 1,
-            (Ok(array), _) => return Ok((array, (depth < DEPTH).then(|| note(depth)))),
-            (Err(error), _) => return Err(error),
+        match within_limit(depth) {
+            Ok(array) => return Ok((array, (depth < DEPTH).then(|| note(depth)))),
+            Err(_) if depth > 1 => depth -= 1,
+            Err(error) => return Err(error),
         }
     }
 }
@@ -107,6 +136,12 @@ fn whole_blocks(bytes: u64) -> Option<u32> {
 
 /// Slots per peer that keep devices busy.
 pub const DEPTH: u32 = 8;
+/// Ports besides those of the peers: main thread, ledger and control.
+const METADATA_PORTS: u64 = 3;
+/// A slot whose size was not given makes whole requests, but is no smaller than what hides a turn's cost, and no larger
+/// than what a core's cache holds for a moment.
+const SLOT_BYTES_MIN: u64 = 1 << 20;
+const SLOT_BYTES_MAX: u64 = 4 << 20;
 const SIZE_MAX: u64 = 64 << 20;
 const REQUESTS_MAX: u64 = 16_384;
 
@@ -123,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_slot_holds_whole_stripes_of_one_frame() {
-        let ask = Ask { depth: Some(4), slot_bytes: 1 << 20, request_bytes: 512 << 10, peers: 1 };
+        let ask = Ask { depth: Some(4), slot_bytes: Some(1 << 20), request_bytes: 512 << 10, peers: 1 };
         #[rustfmt::skip]
         let cases = [
             // members, chunk, page, rows of a slot
@@ -141,10 +176,10 @@ mod tests {
 
     #[test]
     fn figures_that_cannot_work_are_refused() {
-        let ask = Ask { depth: Some(4), slot_bytes: 1 << 20, request_bytes: 512 << 10, peers: 1 };
+        let ask = Ask { depth: Some(4), slot_bytes: Some(1 << 20), request_bytes: 512 << 10, peers: 1 };
         let shape = |ask| sized(4, 64 << 10, 4 << 20, ask);
         assert_eq!(shape(Ask { request_bytes: 1000, ..ask }).unwrap_err(), SizingError::Request(1000));
-        assert_eq!(shape(Ask { slot_bytes: 0, ..ask }).unwrap_err(), SizingError::Slot(0));
+        assert_eq!(shape(Ask { slot_bytes: Some(0), ..ask }).unwrap_err(), SizingError::Slot(0));
         assert!(matches!(shape(Ask { depth: Some(2000), ..ask }), Err(SizingError::Depth { .. })));
         assert!(matches!(shape(Ask { depth: Some(100_000), ..ask }), Err(SizingError::Depth { .. })));
     }

@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::{Scope, ScopedJoinHandle};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{JoinHandle, Scope, ScopedJoinHandle};
+use std::time::Duration;
 
 use bireme_control::units::{Nanos, PeerId};
 use core_affinity::CoreId;
@@ -37,8 +38,11 @@ impl Start {
             Ok(mine) => (Some(mine), Ok(())),
             Err(error) => (None, Err(error)),
         };
-        self.ready.send(report).ok()?;
-        mine.filter(|_| self.go.recv() == Ok(true))
+        let Start { ready, go } = self;
+        ready.send(report).ok()?;
+        // The gate sees that a thread has died without a word by nobody being left to speak.
+        drop(ready);
+        mine.filter(|_| go.recv() == Ok(true))
     }
 }
 
@@ -92,12 +96,12 @@ pub(super) fn spawn_peer<'scope>(
     start: Start,
     build: impl FnOnce() -> Result<Peer<Uring>, SetupError> + Send + 'scope,
 ) -> Result<ScopedJoinHandle<'scope, Option<PeerFigures>>, EngineError> {
-    let hook = config.on_peer_start.clone();
+    let (on_start, on_end) = (config.on_peer_start.clone(), config.on_peer_end.clone());
     let body = move || {
         // Before the memory is touched, so that it comes from this core's node.
         let pinned = core.filter(|&core| core_affinity::set_for_current(core)).map(|core| core.id);
         let mut peer = start.wait(build())?;
-        if let Some(hook) = hook {
+        if let Some(hook) = on_start {
             hook(id);
         }
         loop {
@@ -108,6 +112,9 @@ pub(super) fn spawn_peer<'scope>(
             if peer.is_done(now) {
                 break;
             }
+        }
+        if let Some(hook) = on_end {
+            hook(id);
         }
         Some(figures(id, pinned, peer))
     };
@@ -163,6 +170,46 @@ fn spawn<'scope, T: Send + 'scope>(
 ) -> Result<ScopedJoinHandle<'scope, T>, EngineError> {
     std::thread::Builder::new().name(name).spawn_scoped(scope, body).map_err(EngineError::Thread)
 }
+
+/// Watches over the joining of threads that were told to end, until it is dropped. A thread leaves the kernel only when
+/// its flush has been answered, and until then nobody can join it, though all that it had to do is done.
+pub(super) struct Watch {
+    ends: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Tells [`Config::on_stuck`] when this lives too long.
+    pub(super) fn start(config: &Config, error: Option<&EngineError>) -> Option<Watch> {
+        let on_stuck = config.on_stuck?;
+        // Peers wait as long as the limit for what they have in flight, and look four times meanwhile. Without an error
+        // the ledger still has a pool to close, a few requests one after the other.
+        let nanos = if error.is_some() { config.hang_limit.0 / 2 * 3 } else { config.hang_limit.0.saturating_mul(4) };
+        let limit = Duration::from_nanos(nanos) + SETTLING;
+        let sentence = error.unwrap_or(&EngineError::Unclosed).to_string();
+        let (ends, told) = sync_channel(0);
+        let watch = move || {
+            if told.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+                on_stuck(&sentence);
+            }
+        };
+        // Without a thread for it the run goes on unwatched.
+        let thread = std::thread::Builder::new().name("watch".to_owned()).spawn(watch).ok()?;
+        Some(Watch { ends: Some(ends), thread: Some(thread) })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.ends = None;
+        if let Some(thread) = self.thread.take() {
+            // It ends as its channel has; one that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+const SETTLING: Duration = Duration::from_millis(500);
 
 /// The core of each peer, in turn. Without a list all that the process may use.
 pub(super) fn cores(config: &Config) -> Result<(Vec<Option<CoreId>>, Option<String>), EngineError> {

@@ -51,7 +51,10 @@ impl Restore {
             let place = usize::try_from(number).expect("the roots are in memory");
             if root.finish() != self.roots[place] {
                 let offset = desk.array.layout.leaf_offset(run.frame + u64::from(page));
-                return Err(Failure::Damaged { file: suspect(desk, index, page), offset, page: number });
+                return Err(match suspect(desk, index, page) {
+                    Some(file) => Failure::Damaged { file, offset, page: number },
+                    None => Failure::Checksums { offset, page: number },
+                });
             }
         }
         desk.runs.get(index).open = true;
@@ -105,18 +108,20 @@ fn compare<P: Port>(desk: &mut Desk<P>, index: u16) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The member whose leaf block is the wrong one: its first leaf does not carry the tag of its place. The first member
-/// when the tags are right.
-fn suspect<P: Port>(desk: &mut Desk<P>, index: u16, page: u16) -> u16 {
+/// The member whose leaf block is the wrong one: a leaf does not carry the tag of its place. `None` when all tags are
+/// right: the sums beside them cannot be told from right ones.
+fn suspect<P: Port>(desk: &mut Desk<P>, index: u16, page: u16) -> Option<u16> {
     let run = *desk.runs.get(index);
     let generation = desk.plan(&run).generation;
     let block = desk.array.layout.data_offset(run.frame + u64::from(page)) / BLOCK_BYTES;
     let wrong = |&member: &u16| {
         let leaves = desk.array.page_leaves(index, member, page);
-        let first = desk.requests.port().region().bytes(leaves).first_chunk().map(|leaf| u64::from_le_bytes(*leaf));
-        first.is_none_or(|leaf| leaf >> 32 != u64::from(tag(block, generation)))
+        let leaves = desk.requests.port().region().bytes(leaves).as_chunks::<{ LEAF_BYTES as usize }>().0;
+        let mut tagged = leaves.iter().map(|leaf| u64::from_le_bytes(*leaf)).zip(block..);
+        // Leaf blocks are whole: past the last block that holds data they are zero, and the first holds some.
+        tagged.any(|(leaf, at)| (leaf != 0 || at == block) && leaf >> 32 != u64::from(tag(at, generation)))
     };
-    (0..desk.array.members()).find(wrong).unwrap_or(0)
+    (0..desk.array.members()).find(wrong)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "4096")]

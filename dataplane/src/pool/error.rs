@@ -98,10 +98,12 @@ pub enum PoolError {
         want: u16,
     },
     /// No pool where one was expected.
-    #[error("{} holds no pool: name the devices that offload wrote to", path.display())]
+    #[error("{} holds no pool: it {what}. Name the devices that offload wrote to", path.display())]
     NoPool {
         /// Which.
         path: PathBuf,
+        /// What it is instead, after "it".
+        what: String,
     },
     /// A device is too small for the shape.
     #[error("{} is too small: {why}. Choose a larger device or a smaller --page", path.display())]
@@ -110,6 +112,21 @@ pub enum PoolError {
         path: PathBuf,
         /// Figures.
         why: LayoutError,
+    },
+    /// The sets do not fit.
+    #[error(
+        "{what} {need} bytes of frames, and {free} of the pool's {total} can be had: the newest set stays readable \
+         until the next is durable. Nothing was written. Use larger devices or a smaller set"
+    )]
+    NoRoom {
+        /// What needs it, with its verb.
+        what: &'static str,
+        /// Bytes of frames that are needed.
+        need: u64,
+        /// Bytes of frames that can be had for it.
+        free: u64,
+        /// Bytes of all frames.
+        total: u64,
     },
     /// No mirror of the metadata is valid.
     #[error(

@@ -86,11 +86,11 @@ fn agree(members: &[Member], devices: &[Device], first: usize, superblock: &Supe
 
 /// The same, for callers that want nothing but a pool.
 pub(super) fn require_ours(members: &[Member], devices: &[Device]) -> Result<(), PoolError> {
-    let none = |index: usize| PoolError::NoPool { path: members[index].path.clone() };
+    let none = |index: usize, what| PoolError::NoPool { path: members[index].path.clone(), what };
     match standing(members, devices)? {
         Standing::Ours { .. } => Ok(()),
-        Standing::Foreign { member, .. } => Err(none(member)),
-        Standing::Blank => Err(none(0)),
+        Standing::Foreign { member, what } => Err(none(member, holds(what))),
+        Standing::Blank => Err(none(0, "is blank".to_owned())),
     }
 }
 

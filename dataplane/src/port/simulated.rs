@@ -340,6 +340,8 @@ impl Port for Simulated {
         self.rung.push(whom);
     }
 
+    fn gather(&mut self, _completions: u32) {}
+
     fn submit(&mut self, next: Next) -> io::Result<()> {
         self.start_pushed()?;
         self.collect();

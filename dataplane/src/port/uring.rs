@@ -46,6 +46,8 @@ pub struct Wishes<'a> {
     pub bells: Bells,
     /// This port's own place.
     pub bell: Bell,
+    /// How long [`Next::Event`] waits for the answer to a request: whoever waits on the spot must not wait for ever.
+    pub patience: Nanos,
 }
 
 /// The event rings of all threads of an engine, by [`Bell`]. A thread enters its ring when its port is built.
@@ -89,6 +91,12 @@ pub enum SetupError {
          seccomp profile of the container; Linux 6.1 or newer is needed"
     )]
     Refused(io::Error),
+    /// The rings themselves find no memory.
+    #[error(
+        "io_uring found no memory for its queues ({0}): run with sudo, raise the limit of locked memory (ulimit -l), or \
+         lower --depth or --peers"
+    )]
+    Queues(io::Error),
     /// Memory could not be mapped.
     #[error("{bytes} bytes of buffers could not be had ({cause}): lower --depth, --slot or --peers")]
     Memory {
@@ -132,16 +140,16 @@ pub struct Uring {
     effective: Effective,
     bells: Bells,
     origin: Instant,
+    patience: Nanos,
     polling: bool,
+    gathering: u32,
 }
 
 impl Uring {
     /// Builds the rings and registers files and memory.
     pub fn new(wishes: &Wishes<'_>) -> Result<Uring, SetupError> {
-        // Besides the requests: wake-ups of others, and the poll on the event ring.
-        let entries = (wishes.limit + 64).next_power_of_two();
-        let (mut device, granted) = Ring::device(entries).map_err(SetupError::Refused)?;
-        let event = Ring::event(EVENT_ENTRIES).map_err(SetupError::Refused)?;
+        let (mut device, granted) = Ring::device(entries(wishes.limit)).map_err(refused)?;
+        let event = Ring::event(EVENT_ENTRIES).map_err(refused)?;
         let bytes = wishes.region_bytes;
         let region = Region::new(bytes).map_err(|cause| SetupError::Memory { bytes, cause })?;
         device.register_buffer(&region).map_err(|cause| SetupError::Register { bytes, cause })?;
@@ -172,7 +180,9 @@ impl Uring {
             effective,
             bells: wishes.bells.clone(),
             origin: wishes.origin,
+            patience: wishes.patience,
             polling: false,
+            gathering: 1,
         };
         port.poll_event_ring();
         Ok(port)
@@ -231,6 +241,24 @@ impl Uring {
     }
 }
 
+fn refused(cause: io::Error) -> SetupError {
+    match cause.raw_os_error() {
+        Some(libc::ENOMEM) => SetupError::Queues(cause),
+        _ => SetupError::Refused(cause),
+    }
+}
+
+/// What the rings of a port for so many requests take of the limit of locked memory.
+pub fn queue_bytes(limit: u32) -> u64 {
+    let entry = size_of::<squeue::Entry>() + 2 * size_of::<cqueue::Entry>();
+    u64::from(entries(limit) + EVENT_ENTRIES) * entry as u64 + QUEUE_HEADS_BYTES
+}
+
+/// Besides the requests: wake-ups of others, and the poll on the event ring.
+fn entries(limit: u32) -> u32 {
+    (limit + 64).next_power_of_two()
+}
+
 impl Port for Uring {
     fn now(&self) -> Nanos {
         Nanos(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
@@ -271,11 +299,24 @@ impl Port for Uring {
         if !self.polling {
             self.poll_event_ring();
         }
+        let least = std::mem::replace(&mut self.gathering, 1);
         match next {
             Next::Ready => self.device.enter(None, 0),
-            Next::Event => self.device.enter(None, 1),
-            Next::At(time) => self.device.enter(Some(time.since(self.now())), 1),
+            Next::Event if self.in_flight.len() == 0 => self.device.enter(None, least),
+            Next::Event => {
+                let until = self.now() + self.patience;
+                self.device.enter(Some(self.patience), least)?;
+                if self.now() < until || self.device.has_ended() {
+                    return Ok(());
+                }
+                Err(io::Error::from_raw_os_error(libc::ETIMEDOUT))
+            }
+            Next::At(time) => self.device.enter(Some(time.since(self.now())), least),
         }
+    }
+
+    fn gather(&mut self, completions: u32) {
+        self.gathering = completions.max(1);
     }
 
     fn reap(&mut self) -> Option<Completion> {
@@ -307,8 +348,7 @@ impl Port for Uring {
 
 impl Drop for Uring {
     fn drop(&mut self) {
-        // Without this the claim on a block device outlives the process by up to a second.
-        self.device.unregister_files();
+        self.device.unregister();
     }
 }
 
@@ -319,6 +359,8 @@ const RUNG: u64 = u64::MAX - 1;
 const BUFFER: u16 = 0;
 const NO_RING: i32 = -1;
 const EVENT_ENTRIES: u32 = 64;
+/// Two rings, each with two queues that begin and end within a page.
+const QUEUE_HEADS_BYTES: u64 = 4 * 4096;
 /// The kernel's limit of pieces in one vectored request (UIO_MAXIOV).
 const PIECES_MAX: usize = 1024;
 const POLL_IN: u32 = libc::POLLIN.unsigned_abs() as u32;

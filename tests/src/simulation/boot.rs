@@ -280,6 +280,7 @@ impl Running<'_> {
                 self.model.committed(number)?;
                 self.fuse.reach(Moment::Committed(sequence), &world);
             }
+            ToMain::InDoubt { .. } => {}
             ToMain::Failed(failure) => {
                 self.check_failure(engine, failure)?;
                 engine.failure = Some(failure);
@@ -304,7 +305,7 @@ impl Running<'_> {
             return Err(format!("it failed for no cause: {failure:?}"));
         }
         match (self.fuse.fault, failure) {
-            (_, Failure::Broken(_) | Failure::Store(_) | Failure::Damaged { .. }) => {
+            (_, Failure::Broken(_) | Failure::Store(_) | Failure::Damaged { .. } | Failure::Checksums { .. }) => {
                 Err(format!("a fault of a device became {failure:?}"))
             }
             (Fault::Hang, Failure::Hung { .. })

@@ -156,7 +156,7 @@ impl Life {
     /// The sizes of one peer.
     pub fn array(&self, layout: Layout) -> Result<Array, String> {
         let Config { depth, slot_bytes, request_bytes, peers, .. } = self.config;
-        let ask = sizing::Ask { depth: Some(depth), slot_bytes, request_bytes, peers };
+        let ask = sizing::Ask { depth: Some(depth), slot_bytes: Some(slot_bytes), request_bytes, peers };
         let sized = sizing::size(self.geometry, layout, ask).map_err(|error| error.to_string());
         sized.map(|(array, _)| array)
     }

@@ -1,15 +1,5 @@
 //! The `bireme` command; see `bireme --help`.
 
-use std::process::ExitCode;
-
-use clap::Parser;
-
-fn main() -> ExitCode {
-    match bireme_tools::run::run(&bireme_tools::cli::Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(sentence) => {
-            eprintln!("bireme: {sentence}");
-            ExitCode::FAILURE
-        }
-    }
+fn main() -> std::process::ExitCode {
+    bireme_tools::run::main()
 }

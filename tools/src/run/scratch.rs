@@ -7,16 +7,22 @@ use bireme_dataplane::device::file::scratch;
 use bireme_dataplane::device::{Device, Purpose};
 use bireme_dataplane::layout::Layout;
 
+/// One for each user: another's files could not be replaced.
+fn folder() -> PathBuf {
+    PathBuf::from(format!("/var/tmp/bireme-scratch-{}", nix::unistd::getuid()))
+}
+
 /// Makes the files, large enough for the newest set and the next one.
 pub(super) fn create(geometry: Geometry, bytes: u64, sets: u32) -> Result<Vec<PathBuf>, String> {
-    let folder = Path::new(FOLDER);
-    std::fs::create_dir_all(folder).map_err(|e| format!("{FOLDER} cannot be made: {e}; name devices with --device"))?;
-    remove_old(folder)?;
+    let folder = folder();
+    let cannot = |e| format!("{} cannot be made: {e}; name devices with --device", folder.display());
+    std::fs::create_dir_all(&folder).map_err(cannot)?;
+    remove_old(&folder)?;
     let pages = bytes.div_ceil(u64::from(geometry.page_bytes()));
     let file_bytes = file_bytes(geometry, pages.saturating_mul(u64::from(sets.min(2))));
     let file_bytes = file_bytes.ok_or("a set of that size does not fit into files: choose a smaller --size")?;
     let count = u32::try_from(FILES).expect("four");
-    scratch::create(folder, count, file_bytes).map_err(|error| error.to_string())
+    scratch::create(&folder, count, file_bytes).map_err(|error| error.to_string())
 }
 
 /// Where the data lies, and how to get it back.
@@ -31,7 +37,7 @@ pub(super) fn note(paths: &[PathBuf]) -> String {
 
 /// Removes the files of the run before, unless somebody uses them.
 fn remove_old(folder: &Path) -> Result<(), String> {
-    let files = std::fs::read_dir(folder).map_err(|e| format!("{FOLDER} cannot be read: {e}"))?;
+    let files = std::fs::read_dir(folder).map_err(|e| format!("{} cannot be read: {e}", folder.display()))?;
     for path in files.flatten().map(|file| file.path()) {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         if !(name.starts_with("device-") && name.ends_with(".img")) {
@@ -60,5 +66,4 @@ fn file_bytes(geometry: Geometry, frames: u64) -> Option<u64> {
 
 /// How many files.
 pub(super) const FILES: usize = 4;
-const FOLDER: &str = "/var/tmp/bireme-scratch";
 const STEP: u64 = 16 << 20;

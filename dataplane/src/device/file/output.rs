@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use bireme_control::raid::geometry::BLOCK_BYTES;
 
-use super::super::Identity;
-use super::super::{Alignment, DeviceError, alignment};
+use super::super::loops::Loops;
+use super::super::{Alignment, Device, DeviceError, Identity, alignment, identity_of};
 use super::{FileError, OPENING, folder_of, reserve};
 
 /// A file in the making.
@@ -63,6 +63,21 @@ impl Output {
             Err(_) => return Err(FileError::NoDirect { path: output.target.clone() }),
         };
         Ok(output)
+    }
+
+    /// Refuses to replace a file that holds the bytes of one of the devices.
+    pub fn check_apart(path: impl AsRef<Path>, devices: &[Device]) -> Result<(), FileError> {
+        let path = path.as_ref();
+        // What cannot be looked up is refused with its own sentence by `create`.
+        let Ok(identity) = identity_of(path) else { return Ok(()) };
+        let loops = Loops::attached();
+        let shares = |device: &&Device| {
+            super::super::check_apart((path, identity), (device.path(), device.identity()), &loops).is_err()
+        };
+        match devices.iter().find(shares) {
+            Some(device) => Err(FileError::IsDevice { path: path.into(), device: device.path().into() }),
+            None => Ok(()),
+        }
     }
 
     /// The exact length that it will have.

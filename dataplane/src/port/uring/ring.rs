@@ -7,6 +7,7 @@ use bireme_control::units::Nanos;
 use io_uring::{Builder, IoUring, Probe, cqueue, squeue};
 
 use crate::buffer::Region;
+use crate::port::GATHER_TIME;
 
 /// A ring that one thread uses.
 pub(super) struct Ring {
@@ -14,6 +15,8 @@ pub(super) struct Ring {
     /// The ring's index among the thread's registered rings; the kernel then need not look its descriptor up.
     registered: Option<libc::c_int>,
     known: Probe,
+    /// Whether a sleep can be for several completions and end early with fewer (IORING_FEAT_MIN_TIMEOUT).
+    gathers: bool,
 }
 
 /// The flags that the kernel took and refused, by name.
@@ -56,7 +59,8 @@ impl Ring {
     fn over(ring: IoUring) -> io::Result<Ring> {
         let mut known = Probe::new();
         ring.submitter().register_probe(&mut known)?;
-        Ok(Ring { ring, registered: None, known })
+        let gathers = ring.params().is_feature_min_timeout();
+        Ok(Ring { ring, registered: None, known, gathers })
     }
 
     /// The ring's descriptor, for messages and polls.
@@ -80,10 +84,12 @@ impl Ring {
         self.ring.submitter().register_files(files)
     }
 
-    /// Gives the files back, so that a claim on them ends with the process and not later.
-    pub(super) fn unregister_files(&mut self) {
+    /// Gives files and memory back now. The kernel takes a ring apart some time after it was closed: a claim on a block
+    /// device would outlive the process by up to a second, and the next ring would find the limit of locked memory used.
+    pub(super) fn unregister(&mut self) {
         // There may be none, and nothing can be done about an error.
         let _ = self.ring.submitter().unregister_files();
+        let _ = self.ring.submitter().unregister_buffers();
     }
 
     /// Registers the ring's own descriptor with this thread. `false`: the plain descriptor is used.
@@ -103,7 +109,8 @@ impl Ring {
         unsafe { self.ring.submission().push(entry) }.is_ok()
     }
 
-    /// Hands over what was pushed, and waits for `least` completions, no longer than `patience`. Being interrupted, out
+    /// Hands over what was pushed, and waits for `least` completions, or for one after [`GATHER_TIME`], no longer than
+    /// `patience`. Being interrupted, out
     /// of patience, or asked to reap first is no error.
     pub(super) fn enter(&mut self, patience: Option<Nanos>, least: u32) -> io::Result<()> {
         let queued = {
@@ -113,7 +120,8 @@ impl Ring {
         };
         let time = patience.map(|nanos| Timespec { secs: nanos.0 / 1_000_000_000, nanos: nanos.0 % 1_000_000_000 });
         let waiting = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-        let argument = GetEvents { sigmask: 0, sigmask_bytes: 0, min_wait_usec: 0, time: waiting };
+        let (least, min_wait_usec) = if least > 1 && self.gathers { (least, GATHER_USEC) } else { (least.min(1), 0) };
+        let argument = GetEvents { sigmask: 0, sigmask_bytes: 0, min_wait_usec, time: waiting };
         let (ring, flag) = match self.registered {
             Some(index) => (index, ENTER_REGISTERED_RING),
             None => (self.fd(), 0),
@@ -139,6 +147,11 @@ impl Ring {
             Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
             _ => Err(error),
         }
+    }
+
+    /// Whether there is a completion to reap.
+    pub(super) fn has_ended(&mut self) -> bool {
+        !self.ring.completion().is_empty()
     }
 
     /// The next completion.
@@ -234,6 +247,8 @@ struct Timespec {
     nanos: u64,
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "100 microseconds")]
+const GATHER_USEC: u32 = (GATHER_TIME.0 / 1000) as u32;
 const REGISTER_RING_FDS: libc::c_uint = 20;
 const ENTER_GETEVENTS: libc::c_uint = 1;
 const ENTER_EXT_ARG: libc::c_uint = 1 << 3;

@@ -15,9 +15,8 @@ fn file(bytes: u64) -> std::fs::File {
 }
 
 fn port(files: &[BorrowedFd<'_>], bells: &Bells, bell: Bell) -> Uring {
-    let origin = Instant::now();
-    let wishes =
-        Wishes { files, region_bytes: 1 << 20, limit: 8, weave_pieces: 64, origin, bells: bells.clone(), bell };
+    let (origin, bells, patience) = (Instant::now(), bells.clone(), Nanos::from_secs(30));
+    let wishes = Wishes { files, region_bytes: 1 << 20, limit: 8, weave_pieces: 64, origin, bells, bell, patience };
     Uring::new(&wishes).expect("a kernel with io_uring")
 }
 
@@ -120,4 +119,20 @@ fn a_full_port_is_busy_and_loses_nothing() {
         }
     }
     assert_eq!(seen, [true; 8]);
+}
+
+/// A pipe that nobody writes to is a device that does not answer.
+#[test]
+fn waiting_on_the_spot_ends_when_patience_does() {
+    let (reader, _writer) = std::io::pipe().expect("a pipe");
+    let (origin, bells, patience) = (Instant::now(), Bells::new(1), Nanos::from_millis(50));
+    let files = [reader.as_fd()];
+    let wishes =
+        Wishes { files: &files, region_bytes: 4096, limit: 2, weave_pieces: 0, origin, bells, bell: Bell(0), patience };
+    let mut port = Uring::new(&wishes).expect("a kernel with io_uring");
+    let read = Request { token: 7, file: 0, offset: u64::MAX, operation: Operation::Read(Span::new(0, 512)) };
+    port.push(read).expect("a free place");
+    let error = port.submit(Next::Event).expect_err("no answer");
+    assert_eq!(error.raw_os_error(), Some(libc::ETIMEDOUT));
+    assert!(port.now() >= patience && port.in_flight() == 1);
 }
