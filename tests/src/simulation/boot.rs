@@ -87,6 +87,8 @@ struct Engine {
     watch: Watch,
     /// The ledger has written since the last acknowledgement.
     committing: bool,
+    /// The ledger has said that nobody knows what became of the commit.
+    in_doubt: bool,
     asked: usize,
     committed: usize,
     failure: Option<Failure>,
@@ -137,7 +139,8 @@ impl Running<'_> {
         let mut engine = self.build(life, pool, &disks, random)?;
         self.fuse.reach(Moment::Running, &world);
         let ended = self.drive(&mut engine, data);
-        let committing = engine.committing;
+        // Whoever has lived to say so knows whether a commit was cut short.
+        let committing = engine.committing && (world.is_off() || engine.in_doubt);
         let end = ended.and_then(|()| self.judge(engine))?;
         Ok(self.end(end, committing))
     }
@@ -179,6 +182,7 @@ impl Running<'_> {
             main,
             watch,
             committing: false,
+            in_doubt: false,
             asked: 0,
             committed: 0,
             failure: None,
@@ -280,7 +284,13 @@ impl Running<'_> {
                 self.model.committed(number)?;
                 self.fuse.reach(Moment::Committed(sequence), &world);
             }
-            ToMain::InDoubt { .. } => {}
+            ToMain::InDoubt { number } => {
+                let oldest = self.model.planned.keys().next();
+                if oldest != Some(&number) || !engine.committing {
+                    return Err(format!("set {number} is said to be in doubt, and {oldest:?} is the next to commit"));
+                }
+                engine.in_doubt = true;
+            }
             ToMain::Failed(failure) => {
                 self.check_failure(engine, failure)?;
                 engine.failure = Some(failure);
