@@ -49,13 +49,17 @@ impl Drop for Live {
 }
 
 fn redraw(gauges: &Gauges, total: u64, told: &Receiver<()>) {
-    let style = ProgressStyle::with_template("{wide_bar} {msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style = ProgressStyle::with_template("{bar:20} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden()).with_style(style);
     let mut rates = Rates::new(gauges.devices());
+    let mut shown = false;
     each(REDRAW, told, |elapsed| {
         let line = rates.line(Nanos(nanos(elapsed)), &moved(gauges), total, gauges.sets_done());
         if elapsed >= LISTED {
-            bar.set_draw_target(ProgressDrawTarget::stderr());
+            // Once: a new target forgets the line that it is to replace.
+            if !std::mem::replace(&mut shown, true) {
+                bar.set_draw_target(ProgressDrawTarget::stderr());
+            }
             bar.set_message(line);
             bar.set_position(gauges.total().min(total));
         }
