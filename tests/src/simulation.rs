@@ -95,6 +95,10 @@ fn all_boots(seed: u64, life: &Life, trace: &mut Trace) -> Result<Lived, String>
             // What was seen after a loss of power is durable.
             model.settle(found);
         }
+        if matches!(end, End::Stopped | End::NoSpace) {
+            // Where nothing was committed, nothing but the opening has made the mirrors the same.
+            restore::check_mirrors(life, &stage.copy(), &model, trace, &mut random).map_err(in_boot)?;
+        }
         ends.push(end);
     }
     match life.damage {

@@ -62,6 +62,16 @@ impl Stage {
         self.prepare();
     }
 
+    /// The same devices a second time, to do to them what must not be done to these.
+    pub fn copy(&mut self) -> Stage {
+        let now = self.world.clone();
+        self.world = now.restart();
+        self.prepare();
+        let copy = Stage { world: now.restart(), sizes: self.sizes.clone(), life: self.life.clone() };
+        copy.prepare();
+        copy
+    }
+
     fn prepare(&self) {
         let config = &self.life.config;
         self.world.watch();
