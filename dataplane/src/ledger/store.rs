@@ -5,7 +5,7 @@
 //!   pages   (set, page) -> (frame, root)
 //! ```
 //!
-//! An embedded transactional store on an [`Image`]; this file alone knows which.
+//! An embedded transactional store on an image in memory; this file alone knows which.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
