@@ -134,8 +134,9 @@ fn whole_blocks(bytes: u64) -> Option<u32> {
     u32::try_from(bytes).ok().filter(|_| good)
 }
 
-/// Slots per peer that keep devices busy.
-pub const DEPTH: u32 = 8;
+/// Slots per peer: enough to keep devices busy with whole requests, and few enough that the memory of all peers stays in
+/// a last-level cache beside what the devices' own copies take (measured: 4 are faster than 8 by a tenth).
+pub const DEPTH: u32 = 4;
 /// Ports besides those of the peers: main thread, ledger and control.
 const METADATA_PORTS: u64 = 3;
 /// A slot whose size was not given makes whole requests, but is no smaller than what hides a turn's cost, and no larger
