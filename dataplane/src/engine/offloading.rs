@@ -216,11 +216,15 @@ pub(super) enum Halt {
 
 impl Halted {
     fn explain(self, paths: &[std::path::PathBuf], input: Option<&std::path::Path>) -> EngineError {
-        let consequence = match (self.in_doubt, self.committed) {
-            (Some(number), _) => format!("the next opening of the pool shows whether set {number} was committed"),
-            (None, 0) => "nothing was committed".to_owned(),
-            (None, 1) => "nothing of the unfinished set was committed, 1 set of this run was".to_owned(),
-            (None, more) => format!("nothing of the unfinished set was committed, {more} sets of this run were"),
+        let unfinished = match self.in_doubt {
+            Some(number) => format!("the next opening of the pool shows whether set {number} was committed"),
+            None if self.committed == 0 => "nothing was committed".to_owned(),
+            None => "nothing of the unfinished set was committed".to_owned(),
+        };
+        let consequence = match self.committed {
+            0 => unfinished,
+            1 => format!("{unfinished}, 1 set of this run was"),
+            more => format!("{unfinished}, {more} sets of this run were"),
         };
         match self.halt {
             Halt::Signal => EngineError::Stopped(consequence),
