@@ -29,6 +29,7 @@ use crate::port::Bell;
 use crate::port::uring::{Bells, SetupError, Uring, Wishes};
 use crate::telemetry::Gauges;
 
+mod crew;
 mod metadata;
 mod offloading;
 mod report;
@@ -88,6 +89,18 @@ impl Default for Config {
             on_peer_start: None,
             on_stuck: None,
             on_peer_end: None,
+        }
+    }
+}
+
+impl Config {
+    /// The sizes that are asked for.
+    fn sizes(&self) -> sizing::Ask {
+        sizing::Ask {
+            depth: self.depth,
+            slot_bytes: self.slot_bytes,
+            request_bytes: self.request_bytes,
+            peers: self.peers,
         }
     }
 }

@@ -1,28 +1,25 @@
 //! Reading a set back: peers share its pages as they do for writing, and the main thread waits for all of them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::ScopedJoinHandle;
+use std::sync::atomic::Ordering;
 
-use bireme_control::balance::Machine;
-use bireme_control::units::{Extent, PeerId};
+use bireme_control::units::{Extent, Nanos};
 
-use super::offloading::{Halt, SIGNAL_LATENCY, join_peers, peer_wishes, tell};
+use super::crew::{Crew, Who};
+use super::offloading::{Halt, SIGNAL_LATENCY};
 use super::report::{self, SetTimes};
-use super::threads::{self, Gate};
+use super::threads::{self, Gate, PeerFigures};
 use super::{Config, Ended, EngineError, Handles, Opened, RestoreJob, main_port, open};
-use crate::board::Board;
-use crate::control_thread::{Control, NewestSet};
 use crate::device::Device;
 use crate::device::file::Output;
 use crate::job::Job;
 use crate::ledger::store::{PageRecord, SetRecord};
 use crate::message::{Failure, Origin, Plan, StoreFailure, ToLedger, ToPeer};
 use crate::outcome::Kind;
-use crate::peer::{self, Peer};
 use crate::pool::Pool;
-use crate::port::uring::{Bells, Uring};
-use crate::port::{Bell, Next, Port};
+use crate::port::uring::Uring;
+use crate::port::{Next, Port};
 use crate::queue::Mailbox;
 
 /// Reads the newest committed set, compares every checksum, and stores it in a file if one is named.
@@ -35,13 +32,7 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
     let paths = pool.paths().to_vec();
     let set = pool.newest_set().ok_or_else(|| EngineError::Empty { first: paths[0].clone() })?;
     let pages = pool.store().pages(set.number).map_err(|failure| broken(failure, &paths))?;
-    let ask = super::sizing::Ask {
-        depth: config.depth,
-        slot_bytes: config.slot_bytes,
-        request_bytes: config.request_bytes,
-        peers: config.peers,
-    };
-    let (array, depth_note) = super::sizing::size(pool.geometry(), pool.layout(), ask)?;
+    let (array, depth_note) = super::sizing::size(pool.geometry(), pool.layout(), config.sizes())?;
     let mut facts = report::pool_facts(&pool);
     facts.frames_free = pool.frames_free();
     let plan = Arc::new(plan(&set, &pages));
@@ -53,72 +44,13 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
     let mut all_paths = paths.clone();
     all_paths.extend(output.as_ref().map(|output| output.path().to_owned()));
 
-    let bells = Bells::new(config.peers + 2);
-    let (control_bell, main_bell) = (Bell(config.peers), Bell(config.peers + 1));
-    let (board, newest) = (Arc::new(Board::new(config.peers)), Arc::new(NewestSet::default()));
-    let to_main = Arc::new(Mailbox::new(LETTERS, main_bell));
-    let to_peers: Vec<_> =
-        (0..config.peers).map(|peer| Arc::new(Mailbox::<ToPeer>::new(LETTERS, Bell(peer)))).collect();
-    let control_ends = Arc::new(AtomicBool::new(false));
     let mut files: Vec<_> = devices.iter().map(Device::as_fd).collect();
     files.extend(output.as_ref().map(|output| output.as_fd()));
     let data_file = output.as_ref().map(|_| array.members());
-
-    let run: Result<_, EngineError> = std::thread::scope(|scope| {
-        let mut gate = Gate::new();
-        let mut peers = Vec::new();
-        for (index, core) in cores.iter().enumerate() {
-            let id = PeerId(u16::try_from(index).expect("at most 256 peers"));
-            let wiring = peer::Wiring {
-                id,
-                peers: config.peers,
-                inbox: to_peers[index].clone(),
-                ledger: to_main.clone(),
-                board: board.clone(),
-                gauges: handles.gauges.clone(),
-                hang_limit: config.hang_limit,
-            };
-            let (bells, files, strategy, roots) = (bells.clone(), &files, config.strategy, roots.clone());
-            let build = move || {
-                let port = Uring::new(&peer_wishes(files, &array, clock, bells, Bell(id.0), wiring.hang_limit))?;
-                let machine = Machine::new(strategy, id, wiring.peers);
-                Ok(Peer::new(wiring, array, Job::restore(roots, data_file), machine, port))
-            };
-            peers.push(threads::spawn_peer(scope, id, *core, config, gate.start(), build)?);
-        }
-        let control = Control::new(config.peers, board.clone(), newest.clone());
-        let (bells_, limit) = (bells.clone(), config.hang_limit);
-        let build = move || main_port(&[], clock, &bells_, control_bell, limit);
-        let control = threads::spawn_control(scope, gate.start(), control, control_ends.clone(), build)?;
-        let mut port = main_port(&devices, clock, &bells, main_bell, limit)?;
-        gate.open()?;
-
-        let cpu = report::cpu_time();
-        let began = port.now();
-        newest.store(plan.sequence, plan.pages);
-        tell(&mut port, &to_peers, || ToPeer::Begin(plan.clone()));
-        let died = || peers.iter().any(ScopedJoinHandle::is_finished);
-        let read = wait_for_peers(&mut port, &to_main, config.peers, handles, &died);
-        let cpu = report::cpu_time() - cpu;
-        let ended = port.now();
-        let workers = report::iou_workers();
-        tell(&mut port, &to_peers, || ToPeer::Stop);
-        control_ends.store(true, Ordering::Release);
-        port.wake(control_bell);
-        // A port that cannot send the wake-up leaves control to its period.
-        let _ = port.submit(Next::Ready);
-        let read = read.map_err(|halt| halt.explain_reading(&all_paths));
-        let watch = threads::Watch::start(config, read.as_ref().err());
-        let figures = join_peers(peers);
-        let joined = control.join().is_ok();
-        drop(watch);
-        read?;
-        let figures = figures.filter(|_| joined).ok_or(EngineError::Died)?;
-        Ok((began, ended, cpu, workers, figures))
-    });
-    let (began, ended, cpu, workers, figures) = run?;
+    let crew = Crew::new(config, cores, array, clock, files, handles.gauges.clone());
+    let read = read(&crew, &devices, &plan, &Job::restore(roots, data_file), handles, &all_paths)?;
+    drop(crew);
     let kind = if output.is_some() { Kind::Restore } else { Kind::Verify };
-    drop(files);
     if let Some(output) = output {
         output.finish()?;
     }
@@ -126,19 +58,19 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
     let times = SetTimes {
         number: set.number,
         bytes: set.bytes,
-        prepared: began,
-        written: ended,
-        flushed: ended,
-        committed: ended,
+        prepared: read.began,
+        written: read.ended,
+        flushed: read.ended,
+        committed: read.ended,
     };
     Ok(report::outcome(report::Ran {
         kind,
         bytes: set.bytes,
-        began,
+        began: read.began,
         sets: vec![times],
-        cpu,
-        workers,
-        figures,
+        cpu: read.cpu,
+        workers: read.workers,
+        figures: read.figures,
         devices: &devices,
         array,
         depth_asked: config.depth,
@@ -147,8 +79,52 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
     }))
 }
 
+/// What is known when all pages were read and compared.
+struct Read {
+    began: Nanos,
+    ended: Nanos,
+    cpu: Nanos,
+    workers: u32,
+    figures: Vec<PeerFigures>,
+}
+
+/// Starts all threads, has them read the set, and ends with all threads joined.
+fn read(
+    crew: &Crew<'_>,
+    devices: &[Device],
+    plan: &Arc<Plan>,
+    job: &Job,
+    handles: &Handles,
+    paths: &[PathBuf],
+) -> Result<Read, EngineError> {
+    let to_main = crew.mailbox(Who::Main);
+    std::thread::scope(|scope| {
+        let mut gate = Gate::new();
+        let hands = crew.start(scope, &mut gate, &to_main, job)?;
+        let mut port = main_port(devices, crew.clock, &crew.bells, crew.bell(Who::Main), crew.config.hang_limit)?;
+        gate.open()?;
+
+        let (cpu, began) = (report::cpu_time(), port.now());
+        crew.newest.store(plan.sequence, plan.pages);
+        crew.tell_peers(&mut port, || ToPeer::Begin(plan.clone()));
+        let outcome = wait_for_peers(&mut port, &to_main, crew.config.peers, handles, &|| hands.peer_ended());
+        let cpu = report::cpu_time() - cpu;
+        let ended = port.now();
+        let workers = report::iou_workers();
+        crew.tell_peers(&mut port, || ToPeer::Stop);
+        crew.end_control(&mut port);
+        let outcome = outcome.map_err(|halt| halt.explain_reading(paths));
+        let watch = threads::Watch::start(crew.config, outcome.as_ref().err());
+        let figures = hands.join();
+        drop(watch);
+        outcome?;
+        let figures = figures.ok_or(EngineError::Died)?;
+        Ok(Read { began, ended, cpu, workers, figures })
+    })
+}
+
 impl Halt {
-    fn explain_reading(self, paths: &[std::path::PathBuf]) -> EngineError {
+    fn explain_reading(self, paths: &[PathBuf]) -> EngineError {
         match self {
             Halt::Signal => EngineError::Stopped("no output was left behind".to_owned()),
             Halt::Failed(failure) => super::failed(failure, paths, None, "no output was left behind".to_owned()),
@@ -156,7 +132,7 @@ impl Halt {
     }
 }
 
-fn broken(failure: StoreFailure, paths: &[std::path::PathBuf]) -> EngineError {
+fn broken(failure: StoreFailure, paths: &[PathBuf]) -> EngineError {
     super::failed(Failure::Store(failure), paths, None, "nothing was read".to_owned())
 }
 
@@ -207,5 +183,3 @@ fn wait_for_peers(
     }
     Ok(())
 }
-
-const LETTERS: usize = 1024;
