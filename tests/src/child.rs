@@ -73,6 +73,15 @@ impl Child {
         }
     }
 
+    /// Whether a signal that was sent to it has not been taken yet.
+    pub fn has_pending(&self, signal: Signal) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
+        let masks = status.lines().filter_map(|line| line.strip_prefix("ShdPnd:").or(line.strip_prefix("SigPnd:")));
+        let pending =
+            masks.filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok()).fold(0, |all, mask| all | mask);
+        pending >> (signal as i32 - 1) & 1 == 1
+    }
+
     /// Whether it has ended; does not wait.
     pub fn has_ended(&mut self) -> bool {
         if self.ended.is_none() {
