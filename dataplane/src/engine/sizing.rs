@@ -76,13 +76,14 @@ pub fn size(geometry: Geometry, layout: Layout, ask: Ask) -> Result<(Array, Opti
     let with = |slots: u32| {
         let slots_per_page = geometry.frame_rows().div_ceil(slot_rows);
         // As many runs as slots can hold pages, one whose leaves are on their way, and one that begins.
-        let runs = slots.div_ceil(slots_per_page) + 2;
+        let runs = slots.div_ceil(slots_per_page).saturating_add(2);
         let pages = u16::try_from(RUN_PAGES_MAX).expect("small");
-        let array = Array { geometry, layout, slot_rows, slots: 0, request_bytes, run_pages: pages, runs: 0 };
+        let shape = Array { geometry, layout, slot_rows, slots: 0, request_bytes, run_pages: pages, runs: 0 };
         let fits = u16::try_from(slots).ok().zip(u16::try_from(runs).ok());
-        let array = fits.map(|(slots, runs)| Array { slots, runs, ..array });
+        let array = fits.map(|(slots, runs)| Array { slots, runs, ..shape });
         let bytes = u64::from(slots) * u64::from(array_slot_bytes(geometry, slot_rows));
-        let requests = array.map_or(u64::MAX, |array| u64::from(array.requests()));
+        let requests = u64::from(shape.requests_of_slot()) * u64::from(slots)
+            + u64::from(geometry.members()) * (u64::from(runs) + 1);
         let good = |array: &Array| array.region_bytes() <= u64::from(REGION_BYTES_MAX) && requests <= REQUESTS_MAX;
         let slot_bytes = u64::from(array_slot_bytes(geometry, slot_rows));
         array.filter(good).ok_or(SizingError::Depth { depth: slots, slot_bytes, bytes, requests })
@@ -183,5 +184,6 @@ mod tests {
         assert_eq!(shape(Ask { slot_bytes: Some(0), ..ask }).unwrap_err(), SizingError::Slot(0));
         assert!(matches!(shape(Ask { depth: Some(2000), ..ask }), Err(SizingError::Depth { .. })));
         assert!(matches!(shape(Ask { depth: Some(100_000), ..ask }), Err(SizingError::Depth { .. })));
+        assert!(matches!(shape(Ask { depth: Some(u32::MAX), ..ask }), Err(SizingError::Depth { .. })));
     }
 }
