@@ -255,7 +255,9 @@ fn main_port(
     let files: Vec<_> = devices.iter().map(Device::as_fd).collect();
     let limit = metadata_requests(u16::try_from(devices.len()).expect("few devices"));
     let bells = bells.clone();
-    let region_bytes = usize::try_from(METADATA_REGION).expect("small");
+    // A thread without devices only sleeps in its port.
+    let region_bytes = if devices.is_empty() { 4096 } else { METADATA_REGION };
+    let region_bytes = usize::try_from(region_bytes).expect("small");
     Uring::new(&Wishes { files: &files, region_bytes, limit, weave_pieces: 0, origin, bells, bell, patience })
 }
 

@@ -107,10 +107,10 @@ fn write(
         let hands = crew.start(scope, &mut gate, &to_ledger, job)?;
         let wiring = ledger::Wiring { inbox: to_ledger.clone(), peers: crew.to_peers.clone(), main: to_main.clone() };
         let limit = crew.config.hang_limit;
-        let port = move |who| main_port(devices, crew.clock, &crew.bells, crew.bell(who), limit);
-        let build = move || Ok(Ledger::new(pool, port(Who::Ledger)?, wiring, limit));
+        let port = move |devices, who| main_port(devices, crew.clock, &crew.bells, crew.bell(who), limit);
+        let build = move || Ok(Ledger::new(pool, port(devices, Who::Ledger)?, wiring, limit));
         let ledger = threads::spawn_ledger(scope, gate.start(), build)?;
-        let mut port = port(Who::Main)?;
+        let mut port = port(&[], Who::Main)?;
         gate.open()?;
 
         let (cpu, began) = (report::cpu_time(), port.now());

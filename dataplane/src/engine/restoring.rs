@@ -48,7 +48,7 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
     files.extend(output.as_ref().map(|output| output.as_fd()));
     let data_file = output.as_ref().map(|_| array.members());
     let crew = Crew::new(config, cores, array, clock, files, handles.gauges.clone());
-    let read = read(&crew, &devices, &plan, &Job::restore(roots, data_file), handles, &all_paths)?;
+    let read = read(&crew, &plan, &Job::restore(roots, data_file), handles, &all_paths)?;
     drop(crew);
     let kind = if output.is_some() { Kind::Restore } else { Kind::Verify };
     if let Some(output) = output {
@@ -91,7 +91,6 @@ struct Read {
 /// Starts all threads, has them read the set, and ends with all threads joined.
 fn read(
     crew: &Crew<'_>,
-    devices: &[Device],
     plan: &Arc<Plan>,
     job: &Job,
     handles: &Handles,
@@ -101,7 +100,7 @@ fn read(
     std::thread::scope(|scope| {
         let mut gate = Gate::new();
         let hands = crew.start(scope, &mut gate, &to_main, job)?;
-        let mut port = main_port(devices, crew.clock, &crew.bells, crew.bell(Who::Main), crew.config.hang_limit)?;
+        let mut port = main_port(&[], crew.clock, &crew.bells, crew.bell(Who::Main), crew.config.hang_limit)?;
         gate.open()?;
 
         let (cpu, began) = (report::cpu_time(), port.now());

@@ -70,10 +70,51 @@ pub struct Ask {
 pub fn size(geometry: Geometry, layout: Layout, ask: Ask) -> Result<(Array, Option<String>), SizingError> {
     let request_bytes = whole_blocks(ask.request_bytes).ok_or(SizingError::Request(ask.request_bytes))?;
     let whole_requests = (ask.request_bytes * u64::from(geometry.members())).clamp(SLOT_BYTES_MIN, SLOT_BYTES_MAX);
-    let slot_bytes = ask.slot_bytes.unwrap_or(whole_requests);
-    let slot_bytes = whole_blocks(slot_bytes).ok_or(SizingError::Slot(slot_bytes))?;
-    let slot_rows = (slot_bytes / geometry.stripe_bytes()).clamp(1, geometry.frame_rows());
-    let with = |slots: u32| {
+    let usual_slot = ask.slot_bytes.unwrap_or(whole_requests);
+    whole_blocks(usual_slot).ok_or(SizingError::Slot(usual_slot))?;
+    let frame = Frame { geometry, layout, request_bytes, peers: ask.peers, limit: locked_memory_limit() };
+    if let Some(depth) = ask.depth {
+        return Ok((frame.within_limit(usual_slot, depth)?, None));
+    }
+    // Under a limit smaller slots come first, as a peer with one slot waits for its devices.
+    let smaller = if ask.slot_bytes.is_some() { 0 } else { SLOT_HALVINGS };
+    let slots = (0..=smaller).map(|halvings| usual_slot >> halvings);
+    let pairs = slots.flat_map(|slot| (2..=DEPTH).rev().map(move |depth| (slot, depth)));
+    let found = pairs.filter_map(|(slot, depth)| frame.within_limit(slot, depth).ok()).next();
+    let array = found.map_or_else(|| frame.within_limit(usual_slot >> smaller, 1), Ok)?;
+    let is_usual = u32::from(array.slots) == DEPTH && array.slot_rows == frame.slot_rows(usual_slot);
+    Ok((array, (!is_usual).then(|| note(&array))))
+}
+
+fn note(array: &Array) -> String {
+    format!(
+        "the limit of locked memory allows {} slots of {} KiB per peer, fewer or smaller than usual: run with sudo, or raise \
+         ulimit -l",
+        array.slots,
+        array.slot_bytes() / 1024
+    )
+}
+
+/// What is fixed while slot and depth are looked for.
+struct Frame {
+    geometry: Geometry,
+    layout: Layout,
+    request_bytes: u32,
+    peers: u16,
+    limit: Option<u64>,
+}
+
+impl Frame {
+    /// Whole stripes of a slot, one at least.
+    fn slot_rows(&self, slot_bytes: u64) -> u32 {
+        let rows = slot_bytes / u64::from(self.geometry.stripe_bytes());
+        u32::try_from(rows).unwrap_or(u32::MAX).clamp(1, self.geometry.frame_rows())
+    }
+
+    /// An array of slots that rings can register.
+    fn array(&self, slot_bytes: u64, slots: u32) -> Result<Array, SizingError> {
+        let Frame { geometry, layout, request_bytes, .. } = *self;
+        let slot_rows = self.slot_rows(slot_bytes);
         let slots_per_page = geometry.frame_rows().div_ceil(slot_rows);
         // As many runs as slots can hold pages, one whose leaves are on their way, and one that begins.
         let runs = slots.div_ceil(slots_per_page).saturating_add(2);
@@ -81,46 +122,26 @@ pub fn size(geometry: Geometry, layout: Layout, ask: Ask) -> Result<(Array, Opti
         let shape = Array { geometry, layout, slot_rows, slots: 0, request_bytes, run_pages: pages, runs: 0 };
         let fits = u16::try_from(slots).ok().zip(u16::try_from(runs).ok());
         let array = fits.map(|(slots, runs)| Array { slots, runs, ..shape });
-        let bytes = u64::from(slots) * u64::from(array_slot_bytes(geometry, slot_rows));
         let requests = u64::from(shape.requests_of_slot()) * u64::from(slots)
             + u64::from(geometry.members()) * (u64::from(runs) + 1);
         let good = |array: &Array| array.region_bytes() <= u64::from(REGION_BYTES_MAX) && requests <= REQUESTS_MAX;
-        let slot_bytes = u64::from(array_slot_bytes(geometry, slot_rows));
+        let slot_bytes = u64::from(shape.slot_bytes());
+        let bytes = u64::from(slots) * slot_bytes;
         array.filter(good).ok_or(SizingError::Depth { depth: slots, slot_bytes, bytes, requests })
-    };
-    let limit = locked_memory_limit();
-    let within_limit = |depth: u32| {
-        let array = with(depth)?;
+    }
+
+    /// The same, if all ports of an engine may lock their memory.
+    fn within_limit(&self, slot_bytes: u64, depth: u32) -> Result<Array, SizingError> {
+        let array = self.array(slot_bytes, depth)?;
         let region = usize::try_from(array.region_bytes()).map_or(u64::MAX, |bytes| Region::mapped_bytes(bytes) as u64);
         let peer = region.saturating_add(queue_bytes(array.requests()));
-        let metadata = METADATA_REGION + queue_bytes(metadata_requests(geometry.members()));
-        let bytes = peer.saturating_mul(u64::from(ask.peers)) + METADATA_PORTS * metadata;
-        match limit.filter(|&limit| bytes > limit) {
-            Some(limit) => Err(SizingError::Locked { peers: ask.peers, depth, bytes, limit }),
+        let others = METADATA_REGION + OTHER_PORTS * queue_bytes(metadata_requests(self.geometry.members()));
+        let bytes = peer.saturating_mul(u64::from(self.peers)) + others;
+        match self.limit.filter(|&limit| bytes > limit) {
+            Some(limit) => Err(SizingError::Locked { peers: self.peers, depth, bytes, limit }),
             None => Ok(array),
         }
-    };
-    if let Some(depth) = ask.depth {
-        return Ok((within_limit(depth)?, None));
     }
-    let mut depth = DEPTH;
-    loop {
-        match within_limit(depth) {
-            Ok(array) => return Ok((array, (depth < DEPTH).then(|| note(depth)))),
-            Err(_) if depth > 1 => depth -= 1,
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-fn note(depth: u32) -> String {
-    format!(
-        "the limit of locked memory allows {depth} slots per peer where {DEPTH} are usual: run with sudo, or raise ulimit -l"
-    )
-}
-
-fn array_slot_bytes(geometry: Geometry, rows: u32) -> u32 {
-    geometry.stripe_bytes() * rows
 }
 
 /// Bytes that this process may lock; `None` without a limit, as for root.
@@ -138,8 +159,10 @@ fn whole_blocks(bytes: u64) -> Option<u32> {
 /// Slots per peer: enough to keep devices busy with whole requests, and few enough that the memory of all peers stays in
 /// a last-level cache beside what the devices' own copies take (measured: 4 are faster than 8 by a tenth).
 pub const DEPTH: u32 = 4;
-/// Ports besides those of the peers: main thread, ledger and control.
-const METADATA_PORTS: u64 = 3;
+/// The ledger's port, and those of the main thread and control, which register next to nothing.
+const OTHER_PORTS: u64 = 3;
+/// How often a slot may be halved to fit under the limit of locked memory.
+const SLOT_HALVINGS: u32 = 3;
 /// A slot whose size was not given makes whole requests, but is no smaller than what hides a turn's cost, and no larger
 /// than what a core's cache holds for a moment.
 const SLOT_BYTES_MIN: u64 = 1 << 20;
