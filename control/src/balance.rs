@@ -1,23 +1,34 @@
-//! How peers share the transfers of a data set.
+//! How peers share the transfers of a data set, so that all are busy to its end.
 //!
 //! Every peer holds the whole set; what moves is the responsibility for extents of it. Each peer has a [`Machine`] of
-//! its own, which runs inside the peer's turn: events in, actions out, no clock, no waiting.
+//! its own, which runs inside the peer's turn: events in, at most one action out of each, no clock, no waiting.
 //!
 //! ```text
-//!   Begin(set) --> [ Machine ] --> Assign(extent)     transfer these
-//!   Dry        -->             --> Draw(most)         take up to that many from the set's common cursor
-//!   Drawn(e)   -->             --> Finished           nothing of this set is left for this peer to start
+//!   Begin(share) ──▶ [ Machine ]                     its part of the first division
+//!   Room(most)   ──▶             ──▶ Start(work)     begin these transfers
+//!                                ──▶ Draw            `pull` only: take some from the set's common cursor, see Drawn
+//!   Completed    ──▶
+//!   Look(view)   ──▶             ──▶ Send(offer)     I run dry: shall I help?
+//!   Heard(offer) ──▶             ──▶ Send(answer)    "assistance needed": these extents; or "no assistance needed"
+//!   Heard(answer)──▶             ──▶ Note(hand-over) for the report
+//!   Ended(view)  ──▶                                 the set is written, by whomever; see Machine::learnt
 //! ```
+//!
+//! Two sets may be under way; a peer works at the oldest one that has something for it.
 //!
 //! - [`fixed`]: equal parts, no exchange. The baseline that every unequal pair of peers defeats.
 //! - [`pull`]: runs from one cursor. Within about a run of the optimum where taking one is free.
+//! - [`steal_half`]: whoever is dry takes half of what the other can still give.
+//! - [`ratio`]: the reference method: ratios that are stepped by what happened before.
+//! - [`measured`]: shares that follow what was measured, asked for before the asker is dry.
 
 use serde::{Deserialize, Serialize};
 
-use crate::units::{Extent, Nanos, PeerId};
+use crate::units::{Extent, Nanos, PeerId, Permille};
 
-pub mod fixed;
-pub mod pull;
+pub mod extents;
+
+use extents::Extents;
 
 /// Which rule shares the work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,143 +36,214 @@ pub mod pull;
 pub enum Strategy {
     /// Equal parts from the start.
     Fixed,
-    /// Whoever has nothing to do takes the next run.
-    #[default]
+    /// Whoever has room takes the next run.
     Pull,
+    /// Whoever is dry takes half of what is left.
+    StealHalf,
+    /// Ratios, stepped by the outcome of each ask.
+    Ratio,
+    /// Shares as measured, learnt from set to set.
+    #[default]
+    Measured,
 }
 
-impl Strategy {
-    /// As on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Strategy::Fixed => "fixed",
-            Strategy::Pull => "pull",
-        }
-    }
+/// A strategy with its parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Which.
+    pub strategy: Strategy,
+    /// `ratio`: a portion of at most this is not worth a hand-over.
+    pub minimum: Minimum,
+    /// `ratio`: by how much a ratio is stepped.
+    pub increment: Permille,
+    /// `measured`: ask before the asker is dry. Without it for comparison only.
+    pub early: bool,
+    /// `measured`: repeat what is locked in flight at a much slower peer, near the end.
+    pub repeat: bool,
+}
+
+/// The smallest portion worth a hand-over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Minimum {
+    /// So many transfers.
+    Transfers(u64),
+    /// A part of the set.
+    Share(Permille),
+    /// What the victim does in the measured time of a hand-over.
+    Delay,
 }
 
 /// What happens to one peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A set of so many transfers begins. Sets begin in order, each when the one before has nothing left to start.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// A set begins. Sets begin in order, without gaps, two at most at a time.
     Begin {
-        /// Transfers of the set.
+        /// Which set of this run, from 0.
+        sequence: u32,
+        /// Transfers of the whole set.
         transfers: u64,
+        /// This peer's part of the first division; empty under `pull`.
+        share: Extent,
     },
-    /// The peer has started everything it was assigned.
-    Dry,
-    /// What a [`Action::Draw`] brought; empty when the cursor is at the end.
-    Drawn(Extent),
+    /// The peer can start up to `most` transfers.
+    Room {
+        /// The most.
+        most: u64,
+    },
+    /// What a [`Action::Draw`] brought; empty when the cursor is at the end. Answered like `Room`.
+    Drawn {
+        /// Of which set.
+        sequence: u32,
+        /// What it brought.
+        extent: Extent,
+    },
+    /// Transfers of one [`Work`] have ended.
+    Completed(Work),
+    /// [`Machine::wants_to_ask`] has named a set, and this is how its peers are doing.
+    Look(View<'a>),
+    /// A letter from another peer.
+    Heard {
+        /// From whom.
+        from: PeerId,
+        /// What it says.
+        message: Message,
+    },
+    /// Every transfer of the set is written. What this peer still has in flight of it was repeated by others.
+    Ended(View<'a>),
+    /// A peer has died: nobody starts anything of the sets under way before [`Event::TakeUp`] deals out anew what is
+    /// missing. What is in flight goes on.
+    LayDown {
+        /// Who.
+        gone: PeerId,
+    },
+    /// This peer's part of what is missing after a death. Several may come for a set.
+    TakeUp {
+        /// Of which set.
+        sequence: u32,
+        /// What is its.
+        extent: Extent,
+    },
+}
+
+/// How all peers are doing at one set, as far as one of them sees, by peer.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// Which set.
+    pub sequence: u32,
+    /// Transfers completed.
+    pub done: &'a [u64],
+    /// Transfers that are a peer's and not completed.
+    pub left: &'a [u64],
 }
 
 /// What the peer is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// These transfers are the peer's.
-    Assign(Extent),
+    /// Start these transfers.
+    Start(Work),
     /// Take up to `most` transfers from the set's cursor, and report them as [`Event::Drawn`].
     Draw {
+        /// From which set.
+        sequence: u32,
         /// The most to take.
         most: u64,
     },
-    /// This peer starts nothing more of the set.
-    Finished,
+    /// Post a letter to another peer.
+    Send {
+        /// To whom.
+        to: PeerId,
+        /// What it says.
+        message: Message,
+    },
+    /// An ask was answered.
+    Note(HandOver),
 }
 
-/// The state machine of one peer under one strategy.
-#[derive(Clone, Debug)]
-pub enum Machine {
-    /// See [`fixed`].
-    Fixed(fixed::Fixed),
-    /// See [`pull`].
-    Pull(pull::Pull),
+/// Transfers that a peer starts together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// Of which set.
+    pub sequence: u32,
+    /// Which transfers.
+    pub extent: Extent,
+    /// Another peer has them in flight; they go to a frame of their own, and the first to end counts.
+    pub repeat: bool,
 }
 
-impl Machine {
-    /// The machine of peer `me` of `peers`.
-    pub fn new(strategy: Strategy, me: PeerId, peers: u16) -> Machine {
-        assert!(me.0 < peers, "{me} is not one of {peers}");
-        match strategy {
-            Strategy::Fixed => Machine::Fixed(fixed::Fixed::new(me, peers)),
-            Strategy::Pull => Machine::Pull(pull::Pull::new()),
-        }
-    }
-
-    /// Takes one event; the answer is what to do next, if anything.
-    pub fn handle(&mut self, _now: Nanos, event: Event) -> Option<Action> {
-        match self {
-            Machine::Fixed(machine) => machine.handle(event),
-            Machine::Pull(machine) => machine.handle(event),
-        }
-    }
-
-    /// Takes the newest parameter of the controller: how many transfers to draw at once.
-    pub fn set_run(&mut self, transfers: u64) {
-        if let Machine::Pull(machine) = self {
-            machine.set_run(transfers);
-        }
-    }
+/// What peers tell each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// I am dry, or shall be soon.
+    Offer(Offer),
+    /// The answer to an offer.
+    Answer(Answer),
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Offers help with a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Which set.
+    pub sequence: u32,
+    /// How many deaths the sender knows of; see [`Event::LayDown`].
+    pub epoch: u32,
+    /// Transfers of the set that the sender has completed.
+    pub done: u64,
+    /// Transfers of the set that are the sender's and not completed.
+    pub own: u64,
+    /// How long a hand-over takes the sender, from offer to answer; zero when it does not know.
+    pub round_trip: Nanos,
+    /// What the two know of each other.
+    pub pair: Pair,
+}
 
-    /// Peers of unequal speed work a set off; returns the makespan in ticks and how often each transfer was done.
-    fn work_off(strategy: Strategy, costs: &[u64], transfers: u64) -> (u64, Vec<u32>) {
-        let peers = u16::try_from(costs.len()).expect("few peers");
-        let mut machines: Vec<_> = (0..peers).map(|p| Machine::new(strategy, PeerId(p), peers)).collect();
-        let mut mine = vec![Extent::default(); costs.len()];
-        let mut free_at: Vec<Option<u64>> = vec![Some(0); costs.len()];
-        let (mut cursor, mut done, mut makespan) = (Extent::new(0, transfers), vec![0; index(transfers)], 0);
-        for (peer, machine) in machines.iter_mut().enumerate() {
-            if let Some(Action::Assign(extent)) = machine.handle(Nanos(0), Event::Begin { transfers }) {
-                mine[peer] = extent;
-            }
-        }
-        while let Some((peer, now)) =
-            free_at.iter().enumerate().filter_map(|(p, t)| t.map(|t| (p, t))).min_by_key(|x| x.1)
-        {
-            if mine[peer].is_empty() {
-                let mut event = Event::Dry;
-                loop {
-                    match machines[peer].handle(Nanos(now), event) {
-                        Some(Action::Assign(extent)) => break mine[peer] = extent,
-                        Some(Action::Draw { most }) => event = Event::Drawn(cursor.take_front(most)),
-                        Some(Action::Finished) | None => break free_at[peer] = None,
-                    }
-                }
-                continue;
-            }
-            let one = mine[peer].take_front(1);
-            done[index(one.start)] += 1;
-            free_at[peer] = Some(now + costs[peer]);
-            makespan = makespan.max(now + costs[peer]);
-        }
-        (makespan, done)
-    }
+/// Answers an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Which set.
+    pub sequence: u32,
+    /// As in the offer.
+    pub epoch: u32,
+    /// "Assistance needed": these are the asker's now. Empty: "no assistance needed".
+    pub extents: Extents,
+    /// With a refusal: what is in flight at the sender, oldest first.
+    pub in_flight: Extents,
+    /// The share that the portion was computed from.
+    pub share: Permille,
+    /// What the two know of each other.
+    pub pair: Pair,
+}
 
-    fn index(transfer: u64) -> usize {
-        usize::try_from(transfer).expect("a small set")
-    }
+/// An ask and its answer, as the asker saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct HandOver {
+    /// When the answer came.
+    #[serde(rename = "at_ns")]
+    pub at: Nanos,
+    /// From the offer to the answer.
+    #[serde(rename = "round_trip_ns")]
+    pub round_trip: Nanos,
+    /// Which set of the run.
+    pub sequence: u32,
+    /// Who was asked.
+    pub from: PeerId,
+    /// Who asked.
+    pub to: PeerId,
+    /// How much was handed over; 0: refused.
+    pub transfers: u64,
+    /// Why it was asked.
+    pub reason: Reason,
+    /// The share that the portion was computed from.
+    pub share: Permille,
+}
 
-    #[test]
-    fn every_transfer_is_done_once_whatever_the_speeds() {
-        for strategy in [Strategy::Fixed, Strategy::Pull] {
-            for costs in [&[1][..], &[1, 1], &[1, 8], &[5, 1, 3], &[1, 1, 1, 1, 1, 1, 1]] {
-                for transfers in [0, 1, 2, 7, 100, 1024] {
-                    let (_, done) = work_off(strategy, costs, transfers);
-                    assert!(done.iter().all(|&n| n == 1), "{strategy:?} {costs:?} {transfers}: {done:?}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn fixed_pays_for_inequality_and_pull_does_not() {
-        // The optimum for speeds 1:4 is 1024 * 4 / 5 = 820 ticks.
-        assert_eq!(work_off(Strategy::Fixed, &[1, 4], 1024).0, 2048);
-        let pull = work_off(Strategy::Pull, &[1, 4], 1024).0;
-        assert!((820..=824).contains(&pull), "{pull} ticks");
-    }
+/// Why a peer asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// It had nothing left to start.
+    Dry,
+    /// It was going to have nothing left before an answer could come.
+    Early,
+    /// Nothing was known about the others' speed yet.
+    Probe,
 }
