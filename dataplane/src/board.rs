@@ -13,9 +13,18 @@ use crate::queue::Latest;
 pub struct Board {
     completed: Box<[CachePadded<AtomicU64>]>,
     orders: Box<[CachePadded<Latest<Orders>>]>,
+    /// How far each peer is with the two sets that may be under way, by sequence number modulo 2.
+    progress: [Box<[CachePadded<Progress>]>; 2],
     /// Where the next draw of a set starts: the low half of its sequence number above, the transfer below. Two sets may
     /// be under way; a set takes its place over from the one two before.
     cursors: [CachePadded<AtomicU64>; 2],
+}
+
+/// What a peer has done of a set, and what is left to it; the low half of the set's sequence number above, as a cursor.
+#[derive(Debug, Default)]
+struct Progress {
+    done: AtomicU64,
+    left: AtomicU64,
 }
 
 impl Board {
@@ -24,6 +33,7 @@ impl Board {
         Board {
             completed: (0..peers).map(|_| CachePadded::default()).collect(),
             orders: (0..peers).map(|_| CachePadded::new(Latest::new())).collect(),
+            progress: [(); 2].map(|()| (0..peers).map(|_| CachePadded::default()).collect()),
             cursors: [const { CachePadded::new(AtomicU64::new(u64::MAX)) }; 2],
         }
     }
@@ -36,6 +46,24 @@ impl Board {
     /// Transfers completed, per peer.
     pub fn completed(&self) -> impl Iterator<Item = u64> + '_ {
         self.completed.iter().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// Shows how far a peer is with a set.
+    pub fn publish_progress(&self, peer: PeerId, sequence: u32, done: u64, left: u64) {
+        let progress = &self.progress[sequence as usize % 2][peer.index()];
+        let tag = u64::from(sequence) << 32;
+        progress.done.store(tag | done, Ordering::Relaxed);
+        progress.left.store(tag | left, Ordering::Relaxed);
+    }
+
+    /// How far all peers are with a set, by peer: what each has done, and what is left to it.
+    pub fn read_progress(&self, sequence: u32, view: &mut [Box<[u64]>; 2]) {
+        let [done, left] = view;
+        let peers = self.progress[sequence as usize % 2].iter().zip(done).zip(left);
+        for ((progress, done), left) in peers {
+            *done = position(progress.done.load(Ordering::Relaxed), sequence);
+            *left = position(progress.left.load(Ordering::Relaxed), sequence);
+        }
     }
 
     /// A peer's newest orders, if there are any that it has not taken.

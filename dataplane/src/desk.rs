@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bireme_control::units::Nanos;
 
 use crate::array::Array;
-use crate::message::Plan;
+use crate::plan::Plan;
 use crate::port::{Operation, Port};
 use crate::requests::{Ask, Owner, Requests};
 use crate::runs::{Run, Runs};

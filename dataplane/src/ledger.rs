@@ -1,30 +1,38 @@
 //! The thread that owns the metadata: finds room for sets, counts what the peers report, commits.
 //!
 //! ```text
-//!   Prepare ─▶ frames ─▶ writing ─ all peers written ─▶ flushing ─ all peers flushed ─▶ flushed
-//!                                                                                       │ in order
-//!       older set's frames free ◀─ durable on all mirrors ◀─ replay ◀─ one transaction ◀┘
+//!   Prepare ─▶ frames ─▶ writing ─ each page reported ─▶ flushing ─ all devices flushed ─▶ flushed
+//!                                                                                          │ in order
+//!   settled ◀─ all peers quiet ◀─ durable on all mirrors ◀─ replay ◀─ one transaction ◀────┘
 //! ```
+//!
+//! The older set's frames are free when the newer is durable. Frames of a set that its map leaves out, because a page
+//! was written twice in the end game, are free when the set has settled: until then somebody may still write to them.
 //!
 //! A turn reads the inbox, moves the sets on, drives the replay and posts what there is to say. Nothing in it waits: a
 //! letter that does not fit into a mailbox stays here until the next turn.
 //!
 //! Invariants:
 //! - Frames of a set that anybody can read are in no plan.
-//! - A set is committed only when each of its pages was reported exactly once, in the frame that the plan gave it.
-//! - Sets commit in the order of their numbers; at most two are outstanding.
+//! - A set is committed only when each of its pages was reported, in the frame that the plan gave it or in a spare frame
+//!   of the peer that repeated it; the first copy enters the map.
+//! - Sets commit in the order of their numbers; a set begins when the one two before it has settled.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use bireme_control::units::Nanos;
+use bireme_control::balance::learnt::Learnt;
+use bireme_control::balance::{Rules, Strategy};
+use bireme_control::units::{Extent, Nanos, PeerId};
 
 use self::frames::Frames;
+use self::living::Living;
 use self::post::Post;
 use self::set::{Outstanding, Phase};
 use self::task::Replay;
-use crate::message::{Failure, Origin, Plan, Runs, ToLedger, ToMain, ToPeer};
+use crate::message::{Committed, Failure, Page, ToLedger, ToMain, ToPeer};
+use crate::plan::{Origin, Plan, Runs};
 use crate::pool::Pool;
 use crate::pool::error::PoolError;
 use crate::port::{Next, Port};
@@ -32,6 +40,7 @@ use crate::queue::Mailbox;
 
 pub(crate) mod frames;
 pub(crate) mod image;
+mod living;
 mod post;
 mod set;
 pub mod store;
@@ -50,6 +59,15 @@ pub struct Wiring {
     pub main: Arc<Mailbox<ToMain>>,
 }
 
+/// How the peers share the work of a set.
+#[derive(Clone, Debug)]
+pub struct Sharing {
+    /// By which rules.
+    pub rules: Rules,
+    /// What they have learnt so far.
+    pub learnt: Learnt,
+}
+
 /// The owner of a pool's metadata. The files of its port are the members by index.
 #[derive(Debug)]
 pub struct Ledger<P: Port> {
@@ -57,13 +75,16 @@ pub struct Ledger<P: Port> {
     port: P,
     inbox: Arc<Mailbox<ToLedger>>,
     post: Post,
-    peers: usize,
+    living: Living,
+    sharing: Sharing,
     patience: Nanos,
     free: Frames,
-    /// The runs of the newest committed set: free once the next is durable.
-    held: Runs,
+    /// The frames of the newest committed set: free once the next is durable.
+    held: Vec<Extent>,
     number_next: u64,
     sets: VecDeque<Outstanding>,
+    /// Committed sets that have not settled.
+    settling: VecDeque<Outstanding>,
     /// Sets that wait for the frames which an outstanding commit frees.
     waiting: VecDeque<(u32, u64, Origin)>,
     /// Plans stay here so that their last owner, who frees the memory, is never a peer.
@@ -78,23 +99,25 @@ pub struct Ledger<P: Port> {
 
 impl<P: Port> Ledger<P> {
     /// A ledger for an open pool. A request that is not answered for longer than `patience` fails the run.
-    pub fn new(mut pool: Pool, port: P, wiring: Wiring, patience: Nanos) -> Ledger<P> {
+    pub fn new(mut pool: Pool, port: P, wiring: Wiring, sharing: Sharing, patience: Nanos) -> Ledger<P> {
         pool.use_member_order();
         let newest = pool.newest_set();
         let pages = newest.and_then(|set| pool.store().pages(set.number).ok()).unwrap_or_default();
-        let held = pages.iter().map(|page| bireme_control::units::Extent::new(page.frame, 1)).collect::<Vec<_>>();
+        let held = frames::runs_of(pages.iter().map(|page| page.frame).collect());
         Ledger {
             replay: pool.replay(&port),
             free: pool.free_frames(),
-            held: Runs::from(held),
+            held,
             number_next: newest.map_or(1, |set| set.number + 1),
-            peers: wiring.peers.len(),
+            living: Living::new(wiring.peers.len()),
+            sharing,
             inbox: wiring.inbox,
             post: Post::new(wiring.peers, wiring.main),
             pool,
             port,
             patience,
             sets: VecDeque::new(),
+            settling: VecDeque::new(),
             waiting: VecDeque::new(),
             plans: Vec::new(),
             failed: false,
@@ -106,7 +129,7 @@ impl<P: Port> Ledger<P> {
 
     /// One turn, without waiting. What it returns is for [`Ledger::rest`].
     pub fn turn(&mut self, now: Nanos) -> Next {
-        let more = self.read_inbox(now);
+        let more = self.read_inbox();
         self.reap();
         if let Some(failure) = self.replay.hung(now, self.patience) {
             self.give_up(failure);
@@ -167,9 +190,10 @@ impl<P: Port> Ledger<P> {
         &self.pool
     }
 
-    /// Frames that no set holds.
+    /// Frames that no set holds: those of a set that has not settled, and that its map leaves out, are among them.
     pub fn frames_free(&self) -> u64 {
-        self.free.count()
+        let unsettled = self.settling.iter().flat_map(Outstanding::unused).map(|run| run.count);
+        self.free.count() + unsettled.sum::<u64>()
     }
 
     /// The port: its clock, for the driver.
@@ -190,21 +214,21 @@ impl<P: Port> Ledger<P> {
     }
 
     /// A bounded number of letters; `true` when there may be more.
-    fn read_inbox(&mut self, now: Nanos) -> bool {
+    fn read_inbox(&mut self) -> bool {
         for _ in 0..LETTERS_PER_TURN {
             let Some(letter) = self.inbox.take() else { return false };
-            if let Err(failure) = self.hear(letter, now) {
+            if let Err(failure) = self.hear(letter) {
                 self.fail(failure);
             }
         }
         true
     }
 
-    fn hear(&mut self, letter: ToLedger, _now: Nanos) -> Result<(), Failure> {
+    fn hear(&mut self, letter: ToLedger) -> Result<(), Failure> {
         match letter {
             ToLedger::Stop => {
                 self.stopping = true;
-                (0..self.peers).for_each(|peer| self.post.peer(peer, ToPeer::Stop));
+                self.tell_peers(&ToPeer::Stop);
             }
             ToLedger::Failed { failure, .. } => return Err(failure),
             _ if self.failed => {}
@@ -215,30 +239,106 @@ impl<P: Port> Ledger<P> {
                 }
                 self.prepare_waiting()?;
             }
-            ToLedger::Page { sequence, page, frame, root } => self.set(sequence)?.page(page, frame, root)?,
-            ToLedger::Written { sequence, peer, at } => {
-                if self.set(sequence)?.written(peer, at)? {
-                    (0..self.peers).for_each(|peer| self.post.peer(peer, ToPeer::Flush { sequence }));
+            ToLedger::Page(page) => self.page(page)?,
+            ToLedger::Learnt { peers: [low, high], pair } => self.sharing.learnt.note(low, high, pair),
+            ToLedger::Flushed { sequence, whose, at } => self.set(sequence)?.flushed(whose, at)?,
+            ToLedger::Quiet { sequence, peer } => {
+                self.set(sequence)?.quiet(peer)?;
+                self.settle()?;
+            }
+            ToLedger::Died { peer } if !self.stopping => self.died(peer)?,
+            ToLedger::Died { .. } => {}
+            ToLedger::LaidDown { peer, deaths } => {
+                if self.living.laid_down(peer, deaths) {
+                    self.deal()?;
                 }
             }
-            ToLedger::Flushed { sequence, peer, at } => self.set(sequence)?.flushed(peer, at)?,
         }
         Ok(())
     }
 
+    fn tell_peers(&mut self, letter: &ToPeer) {
+        self.living.peers().for_each(|peer| self.post.peer(peer.index(), letter.clone()));
+    }
+
     fn set(&mut self, sequence: u32) -> Result<&mut Outstanding, Failure> {
-        let mut sets = self.sets.iter_mut();
+        let mut sets = self.settling.iter_mut().chain(&mut self.sets);
         sets.find(|set| set.plan.sequence == sequence).ok_or(Failure::Broken("a report names a set that is not open"))
+    }
+
+    fn page(&mut self, page: Page) -> Result<(), Failure> {
+        let sequence = page.sequence;
+        if self.set(sequence)?.page(page)? {
+            self.living.peers().for_each(|peer| self.post.peer(peer.index(), ToPeer::Flush { sequence, whose: peer }));
+            self.living.dead().for_each(|whose| stand_in(&self.living, &mut self.post, sequence, whose));
+        }
+        Ok(())
+    }
+
+    /// A peer has died: others flush its devices, and all lay down their work, so that what is missing can be dealt out.
+    fn died(&mut self, peer: PeerId) -> Result<(), Failure> {
+        let before = self.living.stand_in();
+        if !self.living.died(peer) {
+            return Ok(());
+        }
+        if self.living.stand_in().is_none() {
+            return Err(Failure::Broken("all peers have died"));
+        }
+        for set in &self.sets {
+            let forsaken = |&whose: &PeerId| whose == peer || before == Some(peer);
+            let forsaken = self.living.dead().filter(forsaken).filter(|&whose| set.awaits_flush_of(whose));
+            forsaken.for_each(|whose| stand_in(&self.living, &mut self.post, set.plan.sequence, whose));
+        }
+        self.tell_peers(&ToPeer::LayDown { gone: peer });
+        self.settle()
+    }
+
+    /// Nothing is in flight anywhere: the living take up what is missing, in equal parts.
+    fn deal(&mut self) -> Result<(), Failure> {
+        for set in self.sets.iter().filter(|set| set.phase == Phase::Writing) {
+            let sequence = set.plan.sequence;
+            let mut missing = VecDeque::from(set.missing());
+            let mut left: u64 = missing.iter().map(|run| run.count).sum();
+            let peers: Vec<PeerId> = self.living.peers().collect();
+            for (index, peer) in peers.iter().enumerate() {
+                let mut part = left / (peers.len() - index) as u64;
+                left -= part;
+                while part > 0
+                    && let Some(run) = missing.front_mut()
+                {
+                    let extent = run.take_front(part);
+                    part -= extent.count;
+                    if run.is_empty() {
+                        missing.pop_front();
+                    }
+                    self.post.peer(peer.index(), ToPeer::TakeUp { sequence, extent });
+                }
+            }
+        }
+        self.prepare_waiting()
+    }
+
+    /// Frees what sets that have settled leave over.
+    fn settle(&mut self) -> Result<(), Failure> {
+        while let Some(set) = self.settling.front().filter(|set| set.is_settled(self.living.alive())) {
+            self.free.give_back(set.unused());
+            self.settling.pop_front();
+        }
+        self.prepare_waiting()
     }
 
     /// Finds room for the sets that wait, in order.
     fn prepare_waiting(&mut self) -> Result<(), Failure> {
         while let Some(&(sequence, bytes, origin)) = self.waiting.front() {
+            let settled = self.settling.front().is_none_or(|set| set.plan.sequence + 2 > sequence);
+            if !settled || self.living.is_laying_down() {
+                return Ok(());
+            }
             let geometry = self.pool.geometry();
             let pages = bytes.div_ceil(u64::from(geometry.page_bytes()));
             let frame_bytes = u64::from(geometry.frame_member_bytes()) * u64::from(geometry.members());
             let Some(frames) = self.free.take(pages) else {
-                if !self.sets.is_empty() {
+                if !self.sets.is_empty() || !self.settling.is_empty() {
                     return Ok(());
                 }
                 let (free, total) = (self.free.count() * frame_bytes, self.pool.layout().frames() * frame_bytes);
@@ -248,14 +348,29 @@ impl<P: Port> Ledger<P> {
             let number = self.number_next;
             self.number_next += 1;
             let generation = self.pool.generation() << NUMBER_BITS | number & ((1 << NUMBER_BITS) - 1);
-            let plan = Plan { sequence, number, generation, bytes, pages, frames: frames.into(), origin };
+            let spares = self.spares(pages).into();
+            let strategy = self.sharing.rules.strategy;
+            let shares = self.sharing.learnt.division(strategy, pages, self.living.alive());
+            let frames = frames.into();
+            let plan = Plan { sequence, number, generation, bytes, pages, frames, spares, shares, origin };
             let plan = Arc::new(plan);
             self.plans.push(plan.clone());
-            self.sets.push_back(Outstanding::new(plan.clone(), self.peers));
-            (0..self.peers).for_each(|peer| self.post.peer(peer, ToPeer::Begin(plan.clone())));
+            self.sets.push_back(Outstanding::new(plan.clone(), self.living.alive().len()));
+            self.tell_peers(&ToPeer::Begin(plan.clone()));
             self.post.main(ToMain::Prepared(plan));
         }
         Ok(())
+    }
+
+    /// Frames for repeats in the end game, where enough are free for another set of this size besides.
+    fn spares(&mut self, pages: u64) -> Vec<Extent> {
+        let peers = self.living.alive().len() as u64;
+        let repeats = self.sharing.rules.repeat && self.sharing.rules.strategy == Strategy::Measured && peers > 1;
+        let count = peers * SPARES_EACH;
+        if !repeats || self.free.count() < pages + count {
+            return Vec::new();
+        }
+        self.free.take(count).unwrap_or_default()
     }
 
     /// One transaction in memory for the oldest set, when it is flushed and none is being replayed.
@@ -266,7 +381,8 @@ impl<P: Port> Ledger<P> {
         let Some(set) = self.sets.front_mut().filter(|set| set.phase == Phase::Flushed) else { return };
         set.phase = Phase::Committing;
         let committed = set.records().and_then(|(record, pages)| {
-            self.pool.store().commit(&record, &pages).map_err(Failure::Store)?;
+            let store = self.pool.store();
+            store.commit(&record, &pages, &self.sharing.learnt).map_err(Failure::Store)?;
             Ok(self.pool.store().image().take_segments())
         });
         match committed {
@@ -282,13 +398,20 @@ impl<P: Port> Ledger<P> {
             return;
         }
         let Some(set) = self.sets.pop_front() else { return };
-        let old = std::mem::replace(&mut self.held, set.plan.frames.clone());
-        self.free.give_back(old.extents().iter().copied());
-        let (sequence, number) = (set.plan.sequence, set.plan.number);
-        let (written_at, flushed_at) = (set.written_at, set.flushed_at);
-        self.post.main(ToMain::Committed { sequence, number, written_at, flushed_at, committed_at: now });
+        let old = std::mem::replace(&mut self.held, set.mapped());
+        self.free.give_back(old);
+        self.post.main(ToMain::Committed(Committed {
+            sequence: set.plan.sequence,
+            number: set.plan.number,
+            written_at: set.written_at,
+            flushed_at: set.flushed_at,
+            committed_at: now,
+            done: set.done.clone(),
+            repeats: set.repeats,
+        }));
+        self.settling.push_back(set);
         if !self.failed
-            && let Err(failure) = self.prepare_waiting()
+            && let Err(failure) = self.settle()
         {
             self.fail(failure);
         }
@@ -315,7 +438,7 @@ impl<P: Port> Ledger<P> {
         self.sets.retain(committing);
         self.waiting.clear();
         self.post.main(ToMain::Failed(failure));
-        (0..self.peers).for_each(|peer| self.post.peer(peer, ToPeer::Stop));
+        self.tell_peers(&ToPeer::Stop);
     }
 
     /// The same, when the ledger's own devices cannot be used: the replay ends here.
@@ -330,6 +453,15 @@ impl<P: Port> Ledger<P> {
     }
 }
 
+/// The living who stands in for the dead flushes this one's devices.
+fn stand_in(living: &Living, post: &mut Post, sequence: u32, whose: PeerId) {
+    if let Some(peer) = living.stand_in() {
+        post.peer(peer.index(), ToPeer::Flush { sequence, whose });
+    }
+}
+
 const LETTERS_PER_TURN: usize = 1024;
 const OUTSTANDING_MAX: usize = 2;
+/// Frames for repeats per peer and set.
+const SPARES_EACH: u64 = 8;
 const NUMBER_BITS: u32 = 20;

@@ -12,7 +12,7 @@
 //! - [`control_thread`]: observe, let control decide, publish.
 //! - [`pool`]: several devices opened as one; [`layout`], [`superblock`]: what lies where on each of them.
 //! - [`ledger`]: the thread that owns the metadata: commits and recovery.
-//! - [`message`]: what peers, ledger and main thread tell each other.
+//! - [`message`]: what peers, ledger and main thread tell each other; [`plan`]: a set as they see it.
 //! - [`device`]: opening, geometry, and the checks before anything is written.
 //! - [`port`]: the seam to the kernel (`uring`) or to a model of devices (`simulated`).
 //! - [`buffer`], [`queue`], [`checksum`], [`pattern`], [`telemetry`], [`error`]: what all of these use.
@@ -36,6 +36,7 @@ pub mod message;
 pub mod outcome;
 pub mod pattern;
 pub mod peer;
+pub mod plan;
 pub mod pool;
 pub mod port;
 pub mod queue;

@@ -2,115 +2,63 @@
 //!
 //! ```text
 //!   main                  ledger                      peers
-//!     Prepare ──────────▶  frames taken  ── Begin ──▶  write
+//!     Prepare ──────────▶  frames taken  ── Begin ──▶  write, and share the work: Balance
 //!     ◀───────── Prepared                ◀── Page ──   each page, in any order
-//!                                        ◀─ Written ─  all of a peer's share
-//!                          all written   ── Flush ──▶
+//!                          all reported  ── Flush ──▶
 //!                          all flushed   ◀─ Flushed ─
 //!     ◀──────── Committed  transaction durable
+//!                                        ◀── Quiet ──  nothing of the set is in flight any more
+//!     Died ─────────────▶  a peer is gone ─ LayDown ▶  start nothing more
+//!                          all laid down  ◀ LaidDown   nothing is in flight
+//!                          what is missing ─ TakeUp ▶
 //! ```
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bireme_control::balance::Message;
+use bireme_control::balance::pair::Pair;
 use bireme_control::units::{Extent, Nanos, PeerId};
 
+use crate::plan::{Origin, Plan};
 use crate::error::{explain, request_failed};
-
-/// A set to write: what it is, and where its pages go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// Which set of this run, from 0.
-    pub sequence: u32,
-    /// Which set of the pool.
-    pub number: u64,
-    /// What the tags of its leaves carry: the pool's generation and the low 20 bits of the number.
-    pub generation: u64,
-    /// Bytes of the data.
-    pub bytes: u64,
-    /// Pages of the data; the last may be partial.
-    pub pages: u64,
-    /// Where they go.
-    pub frames: Runs,
-    /// Where the data comes from.
-    pub origin: Origin,
-}
-
-impl Plan {
-    /// The frame of a page.
-    ///
-    /// # Panics
-    /// When the set has no such page.
-    pub fn frame(&self, page: u64) -> u64 {
-        self.frames.frame(page)
-    }
-}
-
-/// Runs of frames: page i goes to the i-th frame of the runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Runs {
-    runs: Vec<Extent>,
-    /// The first page of each run.
-    firsts: Vec<u64>,
-}
-
-impl Runs {
-    /// The i-th frame.
-    ///
-    /// # Panics
-    /// When there are fewer.
-    pub fn frame(&self, page: u64) -> u64 {
-        let run = self.firsts.partition_point(|&first| first <= page) - 1;
-        let within = page - self.firsts[run];
-        assert!(within < self.runs[run].count, "page {page} lies outside the set");
-        self.runs[run].start + within
-    }
-
-    /// The runs.
-    pub fn extents(&self) -> &[Extent] {
-        &self.runs
-    }
-}
-
-impl From<Vec<Extent>> for Runs {
-    fn from(runs: Vec<Extent>) -> Runs {
-        let mut pages = 0;
-        let mut first = |run: &Extent| {
-            let first = pages;
-            pages += run.count;
-            first
-        };
-        Runs { firsts: runs.iter().map(&mut first).collect(), runs }
-    }
-}
-
-/// Where the data of a set comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Derived from a seed.
-    Generated {
-        /// The seed.
-        seed: u64,
-    },
-    /// Read from the input file.
-    File,
-}
 
 /// To a peer.
 #[derive(Clone, Debug)]
 pub enum ToPeer {
     /// Write your share of this set.
     Begin(Arc<Plan>),
-    /// Everybody has written: flush your devices.
+    /// From another peer: about sharing the work.
+    Balance {
+        /// Who.
+        from: PeerId,
+        /// What.
+        message: Message,
+    },
+    /// Every page was reported: flush these devices.
     Flush {
         /// Which set of this run.
         sequence: u32,
+        /// Whose devices: the peer's own, or those of one that has died.
+        whose: PeerId,
+    },
+    /// A peer has died: start nothing more of the sets under way.
+    LayDown {
+        /// Who.
+        gone: PeerId,
+    },
+    /// Pages that are missing since a peer has died.
+    TakeUp {
+        /// Of which set of this run.
+        sequence: u32,
+        /// Which.
+        extent: Extent,
     },
     /// The run is over.
     Stop,
 }
 
-/// To the ledger.
+/// To the ledger, or whoever stands for it where a set is read.
 #[derive(Clone, Copy, Debug)]
 pub enum ToLedger {
     /// From main: find room for a set.
@@ -122,34 +70,42 @@ pub enum ToLedger {
         /// Where it comes from.
         origin: Origin,
     },
-    /// From a peer: a page lies on the devices, though perhaps in their caches.
-    Page {
-        /// Which set of this run.
-        sequence: u32,
-        /// Which page of it.
-        page: u64,
-        /// Where it was written.
-        frame: u64,
-        /// The root of its leaves.
-        root: u64,
+    /// From a peer: a page lies on the devices, though perhaps in their caches; or it was read and compared.
+    Page(Page),
+    /// From a peer: what it and another have learnt of each other by the end of a set.
+    Learnt {
+        /// The two, the lower one first.
+        peers: [PeerId; 2],
+        /// What they have learnt.
+        pair: Pair,
     },
-    /// From a peer: all of its share is written.
-    Written {
-        /// Which set of this run.
-        sequence: u32,
-        /// Whose share.
-        peer: PeerId,
-        /// When its last request ended.
-        at: Nanos,
-    },
-    /// From a peer: its devices are flushed.
+    /// From a peer: devices are flushed.
     Flushed {
         /// Which set of this run.
         sequence: u32,
         /// Whose devices.
-        peer: PeerId,
+        whose: PeerId,
         /// When the last flush ended.
         at: Nanos,
+    },
+    /// From a peer: the set is flushed, and nothing of it is in flight here any more, repeats included.
+    Quiet {
+        /// Which set of this run.
+        sequence: u32,
+        /// Who.
+        peer: PeerId,
+    },
+    /// From a peer: nothing at all is in flight here, as [`ToPeer::LayDown`] asked for.
+    LaidDown {
+        /// Who.
+        peer: PeerId,
+        /// How many deaths it knows of.
+        deaths: u16,
+    },
+    /// From main: a peer's thread has ended before it was told to. Nothing that it started is in flight.
+    Died {
+        /// Who.
+        peer: PeerId,
     },
     /// From a peer: it cannot go on.
     Failed {
@@ -162,24 +118,30 @@ pub enum ToLedger {
     Stop,
 }
 
+/// A page that was written, or read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Which set of this run.
+    pub sequence: u32,
+    /// By whom.
+    pub peer: PeerId,
+    /// Which page of it.
+    pub page: u64,
+    /// Where it lies.
+    pub frame: u64,
+    /// The root of its leaves.
+    pub root: u64,
+    /// When its last request had ended.
+    pub at: Nanos,
+}
+
 /// To the main thread.
 #[derive(Clone, Debug)]
 pub enum ToMain {
     /// A set has its frames, and the peers were told.
     Prepared(Arc<Plan>),
     /// A set is durable and visible.
-    Committed {
-        /// Which set of this run.
-        sequence: u32,
-        /// Which set of the pool.
-        number: u64,
-        /// The last data request of any peer ended.
-        written_at: Nanos,
-        /// The last flush of any peer ended.
-        flushed_at: Nanos,
-        /// The transaction was durable on every mirror.
-        committed_at: Nanos,
-    },
+    Committed(Committed),
     /// The ledger's devices failed in the middle of this set's transaction: some mirrors may hold it and others not. The
     /// next opening decides.
     InDoubt {
@@ -190,6 +152,25 @@ pub enum ToMain {
     Failed(Failure),
     /// The ledger has nothing under way any more.
     Stopped,
+}
+
+/// A set that is durable and visible.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Which set of this run.
+    pub sequence: u32,
+    /// Which set of the pool.
+    pub number: u64,
+    /// The last data request of any page ended.
+    pub written_at: Nanos,
+    /// The last flush of any peer ended.
+    pub flushed_at: Nanos,
+    /// The transaction was durable on every mirror.
+    pub committed_at: Nanos,
+    /// Pages in the map, by the peer that wrote them.
+    pub done: Vec<u64>,
+    /// Pages in the map that were repeats.
+    pub repeats: u64,
 }
 
 /// What was asked of a device.
@@ -353,19 +334,6 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_page_finds_its_frame_in_the_runs() {
-        let runs = Runs::from(vec![Extent::new(7, 2), Extent::new(20, 1), Extent::new(0, 3)]);
-        let frames: Vec<_> = (0..6).map(|page| runs.frame(page)).collect();
-        assert_eq!(frames, [7, 8, 20, 0, 1, 2]);
-    }
-
-    #[test]
-    #[should_panic(expected = "lies outside the set")]
-    fn a_page_past_the_end_has_no_frame() {
-        let _ = Runs::from(vec![Extent::new(7, 2)]).frame(2);
-    }
 
     #[test]
     fn a_failure_names_the_device_the_place_and_what_to_do() {

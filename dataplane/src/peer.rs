@@ -5,11 +5,13 @@
 //!
 //! ```text
 //!   sets, orders --> [ inbox | machine | runs | slots | requests ] --> letters to the ledger, counters
+//!                       ^        '---- offers, answers ----> other peers' inboxes
+//!                       '------------- offers, answers ----- other peers
 //! ```
 //!
-//! One turn, always in this order: take answers; read the inbox; post letters; start one slot. The driver then submits
-//! everything with one system call, and sleeps in it as [`Next`] says. One slot a turn, so that what was filled is on
-//! its way to the devices while it is hot.
+//! One turn, always in this order: take answers; read the inbox; post letters; start one slot; ask for work if there is
+//! little left. The driver then submits everything with one system call, and sleeps in it as [`Next`] says. One slot a
+//! turn, so that what was filled is on its way to the devices while it is hot.
 //!
 //! Invariants, asserted every turn:
 //! - free slots and slots in use are all slots: no stripe is lost or counted twice;
@@ -18,20 +20,27 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bireme_control::balance::{Action, Event, Machine};
+use bireme_control::balance::{Event, Machine, Work};
 use bireme_control::units::{Extent, Nanos, PeerId};
 
 use crate::array::Array;
 use crate::board::Board;
 use crate::desk::Desk;
 use crate::job::Job;
-use crate::message::{Failure, ToLedger, ToPeer};
-use crate::port::{Next, Operation, Port};
+use crate::message::{Failure, Page, ToLedger, ToPeer};
+use crate::port::{Next, Port};
 use crate::queue::Mailbox;
-use crate::requests::{Ask, Done, Owner, Requests};
+use crate::requests::{Done, Owner, Requests};
 use crate::runs::{RUN_PAGES_MAX, Run, Runs};
 use crate::slots::{Slots, Stage};
-use crate::telemetry::{Gauges, State, Stopwatch};
+use crate::telemetry::{Gauges, HandOvers, State, Stopwatch};
+
+use self::flushes::Flushes;
+use self::pacer::Pacer;
+
+mod balancing;
+mod flushes;
+mod pacer;
 
 /// What a peer is built from besides its port.
 #[derive(Clone, Debug)]
@@ -42,6 +51,8 @@ pub struct Wiring {
     pub peers: u16,
     /// What it is told.
     pub inbox: Arc<Mailbox<ToPeer>>,
+    /// What all peers are told, by their ids.
+    pub others: Vec<Arc<Mailbox<ToPeer>>>,
     /// Whom it reports to.
     pub ledger: Arc<Mailbox<ToLedger>>,
     /// What it shares.
@@ -50,6 +61,8 @@ pub struct Wiring {
     pub gauges: Arc<Gauges>,
     /// A request that takes longer ends the run.
     pub hang_limit: Nanos,
+    /// Bytes of data that it may move per second.
+    pub rate: Option<u64>,
 }
 
 /// One peer over its port.
@@ -60,13 +73,19 @@ pub struct Peer<P> {
     job: Job,
     machine: Machine,
     sets: [SetState; 2],
-    /// The set whose transfers are being started.
-    current: u32,
-    /// Transfers of that set that are this peer's and not started.
-    mine: Extent,
     letters: VecDeque<ToLedger>,
-    flushing: Option<Flushing>,
-    flush_next: Option<u32>,
+    to_others: VecDeque<(PeerId, ToPeer)>,
+    flushes: Flushes,
+    hand_overs: HandOvers,
+    /// Where the others' progress is read to: what each has done of a set, and what is left to it.
+    view: [Box<[u64]>; 2],
+    pacer: Option<Pacer>,
+    /// Until when the pacer holds it back.
+    held: Option<Nanos>,
+    /// Peers that have died, as far as it knows.
+    deaths: u16,
+    /// It has not yet said that nothing is in flight.
+    laying_down: bool,
     /// Since when it is to stop.
     stopping: Option<Nanos>,
     failed: bool,
@@ -77,17 +96,12 @@ pub struct Peer<P> {
 /// How far this peer is with a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct SetState {
-    begun: bool,
-    /// The machine has said that nothing is left to start.
-    finished: bool,
-    /// The ledger was told that this peer's share is written.
-    written: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Flushing {
-    sequence: u32,
-    outstanding: u16,
+    /// Each page was reported, by whomever.
+    ended: bool,
+    /// The ledger was told that nothing of it is in flight here.
+    quiet: bool,
+    /// Spare frames taken.
+    spares: usize,
 }
 
 impl<P: Port> Peer<P> {
@@ -95,7 +109,8 @@ impl<P: Port> Peer<P> {
     pub fn new(wiring: Wiring, array: Array, job: Job, machine: Machine, port: P) -> Peer<P> {
         let now = port.now();
         let limit = u16::try_from(array.requests()).expect("the engine has checked the number of requests");
-        let letters = usize::from(array.runs) * RUN_PAGES_MAX + LETTERS_BESIDES_PAGES;
+        let peers = usize::from(wiring.peers);
+        let letters = usize::from(array.runs) * RUN_PAGES_MAX + LETTERS_BESIDES_PAGES + peers;
         let requests = Requests::new(port, array.members(), limit, wiring.gauges.clone());
         Peer {
             desk: Desk {
@@ -107,15 +122,20 @@ impl<P: Port> Peer<P> {
                 bytes: 0,
                 plans: [None, None],
             },
+            pacer: wiring.rate.map(Pacer::new),
             wiring,
             job,
             machine,
             sets: [SetState::default(); 2],
-            current: 0,
-            mine: Extent::default(),
             letters: VecDeque::with_capacity(letters),
-            flushing: None,
-            flush_next: None,
+            // An offer of its own, and an answer to each of the others; they ask again when they have it.
+            to_others: VecDeque::with_capacity(2 * peers),
+            flushes: Flushes::new(peers),
+            hand_overs: HandOvers::new(),
+            view: [(); 2].map(|()| vec![0; peers].into_boxed_slice()),
+            held: None,
+            deaths: 0,
+            laying_down: false,
             stopping: None,
             failed: false,
             looked: now,
@@ -128,6 +148,7 @@ impl<P: Port> Peer<P> {
         self.desk.stopwatch.switch(now, State::Turn);
         if let Some(orders) = self.wiring.board.orders(self.wiring.id) {
             self.machine.set_run(orders.run);
+            self.machine.set_minimum(orders.minimum);
         }
         while let Some(done) = self.desk.requests.finish(now) {
             self.answered(now, done);
@@ -139,16 +160,18 @@ impl<P: Port> Peer<P> {
         let working = self.stopping.is_none() && !self.failed;
         // New work needs the mailbox to have taken all letters, so they go first.
         let started = self.post_letters() && working && self.start_one(now);
-        self.report_written();
+        if working {
+            self.ask(now);
+        }
+        self.report_quiet();
         let posted = self.post_letters();
         self.assert_whole();
-        if started || !posted {
+        if started || !posted || self.is_done(now) || !self.wiring.inbox.doze() {
             return Next::Ready;
         }
-        if self.is_done(now) || !self.wiring.inbox.doze() {
-            return Next::Ready;
-        }
-        if self.desk.requests.in_flight() > 0 { Next::At(now + self.patience()) } else { Next::Event }
+        let in_flight = self.desk.requests.in_flight() > 0;
+        let patience = in_flight.then(|| now + self.patience());
+        self.held.into_iter().chain(patience).min().map_or(Next::Event, Next::At)
     }
 
     /// Submits what the turn has asked for, and sleeps as it said.
@@ -161,6 +184,8 @@ impl<P: Port> Peer<P> {
     pub fn submit(&mut self, next: Next) {
         let state = match (next, self.desk.requests.in_flight()) {
             (Next::Ready, _) => State::Kernel,
+            (_, 0) if self.held.is_some() => State::Throttled,
+            (_, 0) if self.machine.is_asking() => State::Handover,
             (_, 0) => State::Idle,
             (_, all) if all == self.desk.requests.in_flight_to_file() => State::Input,
             _ => State::Devices,
@@ -198,9 +223,9 @@ impl<P: Port> Peer<P> {
         self.stopping.is_some_and(|since| idle || now.since(since) > self.wiring.hang_limit)
     }
 
-    /// What it did, at the end: its desk and the transfers that it completed.
-    pub fn into_figures(self) -> (Desk<P>, u64) {
-        (self.desk, self.transfers)
+    /// What it did, at the end: its desk, its hand-overs, and the transfers that it completed.
+    pub fn into_figures(self) -> (Desk<P>, HandOvers, u64) {
+        (self.desk, self.hand_overs, self.transfers)
     }
 
     fn answered(&mut self, now: Nanos, done: Done) {
@@ -231,7 +256,8 @@ impl<P: Port> Peer<P> {
                 outcome
             }
             Owner::Flush => {
-                self.flushed_one(now);
+                let flushed = self.flushes.answered();
+                self.flushed(now, flushed);
                 Ok(())
             }
         };
@@ -245,29 +271,49 @@ impl<P: Port> Peer<P> {
             return;
         }
         let run = self.desk.runs.end(index);
-        for page in 0..run.pages {
-            let (offset, root) = (u64::from(page), run.roots[usize::from(page)]);
-            if let Job::Offload(_) = self.job {
-                let (page, frame) = (run.page + offset, run.frame + offset);
-                self.letters.push_back(ToLedger::Page { sequence: run.sequence, page, frame, root });
-            }
+        let Run { sequence, repeat, .. } = run;
+        let at = self.desk.requests.now();
+        // What the others see of it comes before what the ledger hears of it: with the last page they count up.
+        let extent = Extent::new(run.page, u64::from(run.pages));
+        self.act(at, Event::Completed(Work { sequence, extent, repeat }));
+        self.publish(sequence);
+        if !repeat {
+            self.transfers += extent.count;
+            self.wiring.board.complete(self.wiring.id, extent.count);
         }
-        self.transfers += u64::from(run.pages);
-        self.wiring.board.complete(self.wiring.id, u64::from(run.pages));
+        for offset in 0..run.pages {
+            let (page, frame) = (run.page + u64::from(offset), run.frame + u64::from(offset));
+            let (peer, root) = (self.wiring.id, run.roots[usize::from(offset)]);
+            self.letters.push_back(ToLedger::Page(Page { sequence, peer, page, frame, root, at }));
+        }
     }
 
     fn told(&mut self, now: Nanos, letter: ToPeer) {
         match letter {
             ToPeer::Begin(plan) => {
                 let place = plan.sequence as usize % 2;
-                assert!(self.desk.plans[place].is_none() || self.sets[place].written, "at most two sets are under way");
+                assert!(self.desk.plans[place].is_none() || self.sets[place].quiet, "at most two sets are under way");
                 self.sets[place] = SetState::default();
+                let share = plan.shares.get(self.wiring.id.index()).copied().unwrap_or_default();
+                let (sequence, transfers) = (plan.sequence, plan.pages);
                 self.desk.plans[place] = Some(plan);
+                self.act(now, Event::Begin { sequence, transfers, share });
+                self.publish(sequence);
             }
-            ToPeer::Flush { sequence } if self.flushing.is_none() => self.flush(now, sequence),
-            ToPeer::Flush { sequence } => {
-                let before = self.flush_next.replace(sequence);
-                assert!(before.is_none(), "at most two sets are under way");
+            // Nobody waits for the answer of a peer that ends: whoever has asked ends too.
+            ToPeer::Balance { .. } if self.failed || self.stopping.is_some() => {}
+            ToPeer::Balance { from, message } => self.heard(now, from, message),
+            ToPeer::Flush { sequence, whose } => {
+                if whose == self.wiring.id {
+                    self.end_set(now, sequence);
+                }
+                self.flushes.ask(sequence, whose);
+                self.flush_next(now);
+            }
+            ToPeer::LayDown { gone } => self.lay_down(now, gone),
+            ToPeer::TakeUp { sequence, extent } => {
+                self.act(now, Event::TakeUp { sequence, extent });
+                self.publish(sequence);
             }
             ToPeer::Stop => {
                 self.stopping.get_or_insert(now);
@@ -275,43 +321,22 @@ impl<P: Port> Peer<P> {
         }
     }
 
-    /// Flushes the devices that this peer is home to.
-    fn flush(&mut self, now: Nanos, sequence: u32) {
-        let mine = (0..self.desk.array.members()).filter(|member| member % self.wiring.peers == self.wiring.id.0);
-        let mut outstanding = 0;
-        for member in mine {
-            let ask = Ask { file: member, offset: 0, operation: Operation::Flush, needed: 0 };
-            self.desk.requests.start(now, Owner::Flush, ask);
-            outstanding += 1;
-        }
-        self.flushing = Some(Flushing { sequence, outstanding: outstanding + 1 });
-        self.flushed_one(now);
-    }
-
-    fn flushed_one(&mut self, now: Nanos) {
-        let flushing = self.flushing.as_mut().expect("a flush was asked for");
-        flushing.outstanding -= 1;
-        if flushing.outstanding > 0 {
-            return;
-        }
-        let sequence = flushing.sequence;
-        self.flushing = None;
-        if !self.failed {
-            self.letters.push_back(ToLedger::Flushed { sequence, peer: self.wiring.id, at: now });
-        }
-        if let Some(sequence) = self.flush_next.take() {
-            self.flush(now, sequence);
-        }
-    }
-
-    /// Starts one slot, if there is one free and something to put into it.
+    /// Starts one slot, if there is one free, something to put into it, and the pacer permits.
     fn start_one(&mut self, now: Nanos) -> bool {
+        self.held = None;
         if !self.desk.slots.has_free() {
             return false;
         }
         loop {
             if let Some(run) = self.desk.runs.startable() {
+                self.held = self.pacer.as_ref().and_then(|pacer| pacer.holds_until(now));
+                if self.held.is_some() {
+                    return false;
+                }
                 let slot = self.desk.take_slot(run, Stage::Devices);
+                if let Some(pacer) = &mut self.pacer {
+                    pacer.spend(now, self.desk.slots.get(slot).bytes);
+                }
                 self.job.start(&mut self.desk, now, slot);
                 return true;
             }
@@ -327,20 +352,13 @@ impl<P: Port> Peer<P> {
         if !self.desk.runs.has_room() || !self.letters.is_empty() {
             return false;
         }
-        if self.mine.is_empty() && !self.get_work(now) {
-            return false;
-        }
-        let plan = self.desk.plans[self.current as usize % 2].clone().expect("work comes with its set");
-        let frame = plan.frame(self.mine.start);
-        let most = self.mine.count.min(u64::from(self.desk.array.run_pages));
-        let together = (1..most).take_while(|&page| plan.frame(self.mine.start + page) == frame + page).count();
-        let pages = u16::try_from(together + 1).expect("a run has few pages");
-        let extent = self.mine.take_front(u64::from(pages));
+        let Some((work, frame)) = self.next_work(now) else { return false };
         let run = Run {
-            sequence: plan.sequence,
-            page: extent.start,
+            sequence: work.sequence,
+            page: work.extent.start,
             frame,
-            pages,
+            pages: u16::try_from(work.extent.count).expect("a run has few pages"),
+            repeat: work.repeat,
             next_page: 0,
             next_row: 0,
             open: false,
@@ -355,52 +373,35 @@ impl<P: Port> Peer<P> {
         true
     }
 
-    /// Asks the machine for transfers, going on to the next set where this one has none left to start.
-    fn get_work(&mut self, now: Nanos) -> bool {
-        loop {
-            let place = self.current as usize % 2;
-            let plan = self.desk.plans[place].as_ref().filter(|plan| plan.sequence == self.current);
-            let Some((sequence, transfers)) = plan.map(|plan| (plan.sequence, plan.pages)) else { return false };
-            let mut event = if self.sets[place].begun { Event::Dry } else { Event::Begin { transfers } };
-            self.sets[place].begun = true;
-            let finished = loop {
-                match self.machine.handle(now, event) {
-                    Some(Action::Assign(extent)) => self.mine = extent,
-                    Some(Action::Draw { most }) => {
-                        event = Event::Drawn(self.wiring.board.draw(sequence, transfers, most));
-                        continue;
-                    }
-                    Some(Action::Finished) => break true,
-                    None => {}
-                }
-                if !self.mine.is_empty() {
-                    break false;
-                }
-                event = Event::Dry;
-            };
-            if !finished {
-                return true;
-            }
-            self.sets[place].finished = true;
-            self.current += 1;
-        }
-    }
-
-    /// Tells the ledger of sets that this peer has no part of left to write.
-    fn report_written(&mut self) {
+    /// Tells the ledger of sets that nothing is in flight of any more, and when nothing at all is.
+    fn report_quiet(&mut self) {
+        let peer = self.wiring.id;
         for place in 0..2 {
             let Some(plan) = &self.desk.plans[place] else { continue };
-            let state = self.sets[place];
-            if state.finished && !state.written && self.desk.runs.of_set(plan.sequence) == 0 {
-                self.sets[place].written = true;
-                let at = self.desk.requests.now();
-                self.letters.push_back(ToLedger::Written { sequence: plan.sequence, peer: self.wiring.id, at });
+            let (state, sequence) = (&mut self.sets[place], plan.sequence);
+            if state.ended && !state.quiet && self.desk.runs.of_set(sequence) == 0 {
+                state.quiet = true;
+                self.letters.push_back(ToLedger::Quiet { sequence, peer });
             }
+        }
+        if self.laying_down && self.desk.runs.is_empty() {
+            self.laying_down = false;
+            self.letters.push_back(ToLedger::LaidDown { peer, deaths: self.deaths });
         }
     }
 
-    /// `false`: the ledger's mailbox is full, and letters are left for the next turn.
+    /// `false`: a mailbox is full, and letters are left for the next turn.
     fn post_letters(&mut self) -> bool {
+        while let Some((to, letter)) = self.to_others.pop_front() {
+            match self.wiring.others[to.index()].post(letter) {
+                Ok(Some(bell)) => self.desk.requests.port().wake(bell),
+                Ok(None) => {}
+                Err(letter) => {
+                    self.to_others.push_front((to, letter));
+                    return false;
+                }
+            }
+        }
         while let Some(letter) = self.letters.pop_front() {
             match self.wiring.ledger.post(letter) {
                 Ok(Some(bell)) => self.desk.requests.port().wake(bell),
@@ -437,13 +438,12 @@ impl<P: Port> Peer<P> {
     }
 
     fn assert_whole(&self) {
-        let flushes = self.flushing.map_or(0, |flushing| usize::from(flushing.outstanding));
-        let owned = self.desk.slots.outstanding() + self.desk.runs.outstanding() + flushes;
+        let owned = self.desk.slots.outstanding() + self.desk.runs.outstanding() + self.flushes.outstanding();
         assert_eq!(owned, self.desk.requests.in_flight(), "a request in flight belongs to nobody");
     }
 }
 
-/// Written, flushed and failed, twice each.
+/// Flushed, quiet, laid down and failed, of two sets each.
 const LETTERS_BESIDES_PAGES: usize = 8;
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub struct Run {
     pub frame: u64,
     /// How many pages.
     pub pages: u16,
+    /// Another peer has them in flight too.
+    pub repeat: bool,
     /// The next page to start, as an index into the run; `pages` when all are started.
     pub next_page: u16,
     /// The next stripe of that page.
@@ -103,6 +105,11 @@ impl Runs {
     /// Whether there is room for one more.
     pub fn has_room(&self) -> bool {
         self.runs.iter().any(Option::is_none)
+    }
+
+    /// Whether none is under way.
+    pub fn is_empty(&self) -> bool {
+        self.runs.iter().all(Option::is_none)
     }
 
     /// The runs of a set that are under way.

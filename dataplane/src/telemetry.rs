@@ -9,10 +9,12 @@
 
 mod depth;
 mod gauges;
+mod hand_overs;
 mod latencies;
 mod stopwatch;
 
 pub use depth::Depth;
 pub use gauges::Gauges;
+pub use hand_overs::HandOvers;
 pub use latencies::{Latencies, LatencySummary};
 pub use stopwatch::{State, Stopwatch, TimeStates};

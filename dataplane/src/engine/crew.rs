@@ -16,6 +16,7 @@ use crate::array::Array;
 use crate::board::Board;
 use crate::control_thread::{Control, NewestSet};
 use crate::job::Job;
+use crate::ledger::Sharing;
 use crate::message::{ToLedger, ToPeer};
 use crate::peer::{self, Peer};
 use crate::port::uring::{Bells, Uring, Wishes};
@@ -57,7 +58,8 @@ impl<'a> Crew<'a> {
         files: Vec<BorrowedFd<'a>>,
         gauges: Arc<Gauges>,
     ) -> Crew<'a> {
-        let inbox = |peer| Arc::new(Mailbox::new(LETTERS, Bell(peer)));
+        let letters = LETTERS_TO_PEER + 2 * usize::from(config.peers);
+        let inbox = |peer| Arc::new(Mailbox::new(letters, Bell(peer)));
         Crew {
             config,
             cores,
@@ -90,6 +92,7 @@ impl<'a> Crew<'a> {
         gate: &mut Gate,
         ledger: &Arc<Mailbox<ToLedger>>,
         job: &Job,
+        sharing: &Sharing,
     ) -> Result<Hands<'scope>, EngineError> {
         let mut peers = Vec::with_capacity(self.cores.len());
         for (index, core) in self.cores.iter().enumerate() {
@@ -98,15 +101,17 @@ impl<'a> Crew<'a> {
                 id,
                 peers: self.config.peers,
                 inbox: self.to_peers[index].clone(),
+                others: self.to_peers.clone(),
                 ledger: ledger.clone(),
                 board: self.board.clone(),
                 gauges: self.gauges.clone(),
                 hang_limit: self.config.hang_limit,
+                rate: self.config.peer_rates.get(index).copied().flatten(),
             };
-            let job = job.clone();
+            let (job, sharing) = (job.clone(), sharing.clone());
             let build = move || {
                 let port = Uring::new(&self.peer_wishes(id))?;
-                let machine = Machine::new(self.config.strategy, id, self.config.peers);
+                let machine = Machine::new(sharing.rules, id, self.config.peers, &sharing.learnt);
                 Ok(Peer::new(wiring, self.array, job, machine, port))
             };
             peers.push(threads::spawn_peer(scope, id, *core, self.config, gate.start(), build)?);
@@ -116,6 +121,18 @@ impl<'a> Crew<'a> {
         let build = move || main_port(&[], self.clock, &self.bells, bell, self.config.hang_limit);
         let control = threads::spawn_control(scope, gate.start(), control, self.control_ends.clone(), build)?;
         Ok(Hands { peers, control })
+    }
+
+    /// Transfers of a set that were a peer's and not completed when it last showed it.
+    pub(super) fn left_to(&self, peer: PeerId, sequence: u32) -> u64 {
+        let mut view = [(); 2].map(|()| vec![0; self.to_peers.len()].into_boxed_slice());
+        self.board.read_progress(sequence, &mut view);
+        view[1][peer.index()]
+    }
+
+    /// Transfers that a peer has completed.
+    pub(super) fn completed_by(&self, peer: PeerId) -> u64 {
+        self.board.completed().nth(peer.index()).unwrap_or(0)
     }
 
     /// Tells control to end. Peers are told by whoever gave them their sets.
@@ -160,18 +177,21 @@ pub(super) struct Hands<'scope> {
 }
 
 impl Hands<'_> {
-    /// Whether one of the peers has ended; before it is told to it does so by dying only.
-    pub(super) fn peer_ended(&self) -> bool {
-        self.peers.iter().any(ScopedJoinHandle::is_finished)
+    /// The peers whose threads have ended; before they are told to they do so by dying only.
+    pub(super) fn ended(&self) -> impl Iterator<Item = PeerId> + '_ {
+        (0..).map(PeerId).zip(&self.peers).filter_map(|(peer, thread)| thread.is_finished().then_some(peer))
     }
 
-    /// All peers' figures, once all threads have ended; `None` if one has died.
-    pub(super) fn join(self) -> Option<Vec<PeerFigures>> {
+    /// All peers' figures, once all threads have ended; `None` for those that have died, and altogether if all have, or
+    /// control has.
+    pub(super) fn join(self) -> Option<Vec<Option<PeerFigures>>> {
         let joined: Vec<_> = self.peers.into_iter().map(|peer| peer.join().ok().flatten()).collect();
         let control = self.control.join().is_ok();
-        joined.into_iter().collect::<Option<Vec<_>>>().filter(|_| control)
+        Some(joined).filter(|joined| control && joined.iter().any(Option::is_some))
     }
 }
 
-/// Places of each mailbox: pages of several runs from every peer.
+/// Places of the mailboxes of ledger and main: pages of several runs from every peer.
 const LETTERS: usize = 4096;
+/// Places of a peer's mailbox, besides an offer and an answer of each other peer: what the ledger has to say of two sets.
+const LETTERS_TO_PEER: usize = 64;

@@ -1,19 +1,22 @@
 //! Writing sets: the main thread prepares each, two at most under way, and waits for the ledger's word.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-use bireme_control::units::Nanos;
+use bireme_control::balance::learnt::Learnt;
+use bireme_control::units::{Nanos, PeerId};
 
-use super::crew::{Crew, Who};
+use super::crew::{Crew, Hands, Who};
 use super::report::{self, SetTimes};
 use super::threads::{self, Gate, PeerFigures};
 use super::{Config, Ended, EngineError, Handles, OffloadJob, Opened, Source, failed, main_port, open};
 use crate::board::TRANSFERS_MAX;
 use crate::device::Device;
 use crate::job::Job;
-use crate::ledger::{self, Ledger};
-use crate::message::{Failure, Origin, ToLedger, ToMain, ToPeer};
-use crate::outcome::Kind;
+use crate::ledger::{self, Ledger, Sharing};
+use crate::message::{Committed, Failure, ToLedger, ToMain, ToPeer};
+use crate::outcome::{Death, Kind};
+use crate::plan::Origin;
 use crate::pool::{Load, Pool};
 use crate::port::uring::Uring;
 use crate::port::{Next, Port};
@@ -54,8 +57,12 @@ pub fn offload(job: OffloadJob, config: &Config, handles: &Handles) -> Ended {
     let data_file = input.as_ref().map(|_| array.members());
     let crew = Crew::new(config, cores, array, clock, files, handles.gauges.clone());
     let explain = |halted: Halted| halted.explain(&paths, input.as_ref().map(|input| input.path()));
-    let written =
-        write(&crew, &devices, pool, &Job::offload(data_file), Wanted { sets, bytes, origin }, handles, &explain)?;
+    let learnt = Some(pool.store().learnt()).filter(|_| !config.forget).flatten();
+    let learnt = learnt.filter(|learnt| learnt.fits(config.rules.strategy, config.peers));
+    let learnt = learnt.unwrap_or_else(|| Learnt::new(config.rules.strategy, config.peers));
+    let sharing = Sharing { rules: config.rules, learnt };
+    let wanted = Wanted { sets, bytes, origin };
+    let written = write(&crew, &devices, pool, &Job::offload(data_file), &sharing, wanted, handles, &explain)?;
     facts.frames_free = written.frames_free;
     Ok(report::outcome(report::Ran {
         kind: Kind::Offload,
@@ -84,10 +91,12 @@ struct Wanted {
 /// What is known when all sets are durable.
 struct Written {
     times: Vec<SetTimes>,
+    deaths: Vec<Death>,
     began: Nanos,
     cpu: Nanos,
     workers: u32,
-    figures: Vec<PeerFigures>,
+    /// Of those that have died only the transfers that they completed.
+    figures: Vec<Result<PeerFigures, u64>>,
     frames_free: u64,
 }
 
@@ -97,6 +106,7 @@ fn write(
     devices: &[Device],
     pool: Pool,
     job: &Job,
+    sharing: &Sharing,
     wanted: Wanted,
     handles: &Handles,
     explain: &dyn Fn(Halted) -> EngineError,
@@ -104,11 +114,12 @@ fn write(
     let (to_ledger, to_main) = (crew.mailbox(Who::Ledger), crew.mailbox(Who::Main));
     std::thread::scope(|scope| {
         let mut gate = Gate::new();
-        let hands = crew.start(scope, &mut gate, &to_ledger, job)?;
+        let hands = crew.start(scope, &mut gate, &to_ledger, job, sharing)?;
         let wiring = ledger::Wiring { inbox: to_ledger.clone(), peers: crew.to_peers.clone(), main: to_main.clone() };
         let limit = crew.config.hang_limit;
         let port = move |devices, who| main_port(devices, crew.clock, &crew.bells, crew.bell(who), limit);
-        let build = move || Ok(Ledger::new(pool, port(devices, Who::Ledger)?, wiring, limit));
+        let sharing = sharing.clone();
+        let build = move || Ok(Ledger::new(pool, port(devices, Who::Ledger)?, wiring, sharing, limit));
         let ledger = threads::spawn_ledger(scope, gate.start(), build)?;
         let mut port = port(&[], Who::Main)?;
         gate.open()?;
@@ -120,10 +131,12 @@ fn write(
             to_ledger: &to_ledger,
             to_main: &to_main,
             ledger_ended: &|| ledger.is_finished(),
-            peer_ended: &|| hands.peer_ended(),
+            hands: &hands,
+            deaths: Vec::new(),
             handles,
         };
         let outcome = main.write_sets(wanted).map_err(explain);
+        let deaths = std::mem::take(&mut main.deaths);
         let cpu = report::cpu_time() - cpu;
         let workers = report::iou_workers();
         crew.end_control(&mut port);
@@ -133,6 +146,9 @@ fn write(
         drop(watch);
         let times = outcome?;
         let (figures, closed) = figures.zip(closed).ok_or(EngineError::Died)?;
+        let completed = |peer: usize| crew.completed_by(PeerId(u16::try_from(peer).unwrap_or(u16::MAX)));
+        let figures = figures.into_iter().enumerate();
+        let figures = figures.map(|(peer, figures)| figures.ok_or_else(|| completed(peer))).collect();
         let frames_free = closed.map_err(|error| EngineError::Failed {
             sentence: error.to_string(),
             consequence: format!(
@@ -140,7 +156,7 @@ fn write(
                 wanted.sets
             ),
         })?;
-        Ok(Written { times, began, cpu, workers, figures, frames_free })
+        Ok(Written { times, deaths, began, cpu, workers, figures, frames_free })
     })
 }
 
@@ -185,8 +201,9 @@ struct Main<'a> {
     to_ledger: &'a Mailbox<ToLedger>,
     to_main: &'a Mailbox<ToMain>,
     ledger_ended: &'a dyn Fn() -> bool,
-    /// Whether one of the peers has; they do before they are told to by dying only.
-    peer_ended: &'a dyn Fn() -> bool,
+    hands: &'a Hands<'a>,
+    /// Peers that have died.
+    deaths: Vec<Death>,
     handles: &'a Handles,
 }
 
@@ -197,11 +214,12 @@ impl Main<'_> {
         let (mut asked, mut committed) = (0, 0u32);
         let (mut halt, mut in_doubt) = (None, None);
         loop {
-            while halt.is_none() && asked < sets && asked < committed + 2 {
+            let under_way = if self.crew.config.overlap { 2 } else { 1 };
+            while halt.is_none() && asked < sets && asked < committed + under_way {
                 self.tell(ToLedger::Prepare { sequence: asked, bytes, origin });
                 asked += 1;
             }
-            let letter = match self.next_letter(halt.is_some() || committed == sets) {
+            let letter = match self.next_letter(halt.is_some() || committed == sets, committed..asked) {
                 Ok(letter) => letter,
                 Err(Halt::Signal) => {
                     halt = Some(Halt::Signal);
@@ -222,12 +240,16 @@ impl Main<'_> {
                         number: plan.number,
                         bytes,
                         prepared: self.port.now(),
+                        divided: plan.shares.iter().map(|share| share.count).collect(),
                         ..SetTimes::default()
                     });
                 }
-                ToMain::Committed { sequence, written_at, flushed_at, committed_at, .. } => {
+                ToMain::Committed(Committed {
+                    sequence, written_at, flushed_at, committed_at, done, repeats, ..
+                }) => {
                     let set = &mut times[sequence as usize];
                     (set.written, set.flushed, set.committed) = (written_at, flushed_at, committed_at);
+                    (set.done, set.repeats) = (done, repeats);
                     self.handles.gauges.set_done();
                     committed += 1;
                     if committed == sets {
@@ -248,7 +270,7 @@ impl Main<'_> {
     }
 
     /// The ledger's next letter; once the run is to end neither a signal nor the end of peers is news.
-    fn next_letter(&mut self, ending: bool) -> Result<ToMain, Halt> {
+    fn next_letter(&mut self, ending: bool, under_way: Range<u32>) -> Result<ToMain, Halt> {
         loop {
             if let Some(letter) = self.to_main.take() {
                 return Ok(letter);
@@ -256,7 +278,10 @@ impl Main<'_> {
             if !ending && self.handles.stop.load(Ordering::Acquire) {
                 return Err(Halt::Signal);
             }
-            if (self.ledger_ended)() || !ending && (self.peer_ended)() {
+            if !ending {
+                self.look_for_deaths(under_way.clone());
+            }
+            if (self.ledger_ended)() {
                 // What it said before it ended comes first.
                 let dead = Halt::Failed(Failure::Broken("a thread of the engine has died"));
                 return self.to_main.take().ok_or(dead);
@@ -268,6 +293,17 @@ impl Main<'_> {
                 while self.port.reap().is_some() {}
             }
             self.to_main.rouse();
+        }
+    }
+
+    /// A thread that has ended before it was told to has died: the ledger has the others take over its work.
+    fn look_for_deaths(&mut self, under_way: Range<u32>) {
+        for peer in self.hands.ended() {
+            if self.deaths.iter().all(|death| death.peer != peer) {
+                let taken_over = under_way.clone().map(|sequence| self.crew.left_to(peer, sequence)).sum();
+                self.deaths.push(Death { peer, at: self.port.now(), taken_over });
+                self.tell(ToLedger::Died { peer });
+            }
         }
     }
 

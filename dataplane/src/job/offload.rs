@@ -7,7 +7,7 @@ use crate::array::LEAF_BYTES;
 use crate::buffer::prefetch_for_write;
 use crate::checksum::{Leaf, Root, crc32c, tag};
 use crate::desk::{Desk, Direction};
-use crate::message::Origin;
+use crate::plan::Origin;
 use crate::pattern::Pattern;
 use crate::port::Port;
 use crate::slots::Stage;

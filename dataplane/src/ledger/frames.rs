@@ -69,6 +69,19 @@ impl Frames {
     }
 }
 
+/// Numbers as runs in order.
+pub(crate) fn runs_of(mut numbers: Vec<u64>) -> Vec<Extent> {
+    numbers.sort_unstable();
+    let mut runs: Vec<Extent> = Vec::new();
+    for number in numbers {
+        match runs.last_mut() {
+            Some(run) if run.end() == number => run.count += 1,
+            _ => runs.push(Extent::new(number, 1)),
+        }
+    }
+    runs
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

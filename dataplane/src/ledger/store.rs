@@ -3,12 +3,14 @@
 //! ```text
 //!   sets    number      -> (bytes, pages, generation, seed or none)
 //!   pages   (set, page) -> (frame, root)
+//!   learnt  "balance"   -> what peers know of each other's speed, as JSON
 //! ```
 //!
 //! An embedded transactional store on an image in memory; this file alone knows which.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use bireme_control::balance::learnt::Learnt;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::image::Image;
@@ -49,7 +51,7 @@ impl Store {
     /// An empty store on an empty image.
     pub(crate) fn create(image: Image) -> Result<Store, StoreFailure> {
         let store = Store::open(image)?;
-        store.change(|_, _| Ok(()))?;
+        store.change(|_, _, _| Ok(()))?;
         Ok(store)
     }
 
@@ -102,10 +104,26 @@ impl Store {
         })
     }
 
-    /// Makes a set the newest and drops all others, in one transaction.
-    pub(crate) fn commit(&self, set: &SetRecord, pages: &[PageRecord]) -> Result<(), StoreFailure> {
+    /// What the peers of earlier runs have learnt; `None` when there is nothing, or nothing that can be read: that costs the
+    /// first set some time, and no more.
+    pub fn learnt(&self) -> Option<Learnt> {
+        let read = self.read(|transaction| {
+            let row = transaction.open_table(LEARNT)?.get(BALANCE)?;
+            Ok(row.map(|row| row.value().to_vec()))
+        });
+        serde_json::from_slice(&read.ok()??).ok()
+    }
+
+    /// Makes a set the newest and drops all others, in one transaction with what was learnt by it.
+    pub(crate) fn commit(&self, set: &SetRecord, pages: &[PageRecord], learnt: &Learnt) -> Result<(), StoreFailure> {
         let others = self.sets()?;
-        self.change(|sets, table| {
+        // What very many peers know of each other is more than the area is made for, and lasts as long as they do.
+        let learnt = serde_json::to_vec(learnt).ok().filter(|bytes| bytes.len() <= LEARNT_BYTES_MAX);
+        self.change(|sets, table, others_learnt| {
+            match &learnt {
+                Some(bytes) => drop(others_learnt.insert(BALANCE, bytes.as_slice())?),
+                None => drop(others_learnt.remove(BALANCE)?),
+            }
             for old in &others {
                 sets.remove(old.number)?;
                 table.retain_in((old.number, 0)..=(old.number, u64::MAX), |_, _| false)?;
@@ -128,11 +146,16 @@ impl Store {
         apply: impl FnOnce(
             &mut redb::Table<'_, u64, SetRow>,
             &mut redb::Table<'_, PageKey, PageRow>,
+            &mut redb::Table<'_, &'static str, &'static [u8]>,
         ) -> Result<(), redb::Error>,
     ) -> Result<(), StoreFailure> {
         let all = || {
             let transaction = self.database.begin_write()?;
-            apply(&mut transaction.open_table(SETS)?, &mut transaction.open_table(PAGES)?)?;
+            apply(
+                &mut transaction.open_table(SETS)?,
+                &mut transaction.open_table(PAGES)?,
+                &mut transaction.open_table(LEARNT)?,
+            )?;
             transaction.commit()?;
             Ok::<(), redb::Error>(())
         };
@@ -153,6 +176,10 @@ type PageKey = (u64, u64);
 type PageRow = (u64, u64);
 const SETS: TableDefinition<'static, u64, SetRow> = TableDefinition::new("sets");
 const PAGES: TableDefinition<'static, PageKey, PageRow> = TableDefinition::new("pages");
+const LEARNT: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("learnt");
+const BALANCE: &str = "balance";
+/// A small part of the smallest area.
+const LEARNT_BYTES_MAX: usize = 64 << 10;
 /// The image is memory already.
 const CACHE_BYTES: usize = 4 << 20;
 
@@ -174,7 +201,7 @@ mod tests {
         assert_eq!(store.newest(), Ok(None));
         for number in 1..4 {
             let (record, pages) = set(number, 100);
-            store.commit(&record, &pages).expect("room");
+            store.commit(&record, &pages, &Learnt::default()).expect("room");
             assert_eq!(store.sets(), Ok(vec![record]));
             assert_eq!(store.pages(number), Ok(pages));
             assert_eq!(store.pages(number - 1), Ok(vec![]));
@@ -192,7 +219,7 @@ mod tests {
             for number in 1..6 {
                 let pages = if number == 1 { layout.frames() } else { layout.frames() / 2 };
                 let (record, pages) = set(number, pages);
-                store.commit(&record, &pages).unwrap_or_else(|error| {
+                store.commit(&record, &pages, &Learnt::default()).unwrap_or_else(|error| {
                     panic!("{} frames, set {number}: {error:?} in {} bytes", layout.frames(), area.end - area.start)
                 });
             }
@@ -206,7 +233,7 @@ mod tests {
         let (record, pages) = set(1, 200);
         let image = Image::empty([0; 16], 64 << 20);
         let store = Store::create(image.clone()).expect("memory");
-        store.commit(&record, &pages).expect("room");
+        store.commit(&record, &pages, &Learnt::default()).expect("room");
         drop(store);
         let mut bytes = vec![0; usize::try_from(image.len()).expect("small")];
         redb::StorageBackend::read(&image, 0, &mut bytes).expect("inside");

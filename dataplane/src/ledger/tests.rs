@@ -42,23 +42,24 @@ impl Peer {
     fn turn(&mut self, ledger: &Mailbox<ToLedger>) -> Option<()> {
         let post = |letter| assert!(ledger.post(letter).is_ok(), "room for a letter");
         while let Some(letter) = self.inbox.take() {
+            let at = self.port.now();
             let mut blocking = Blocking::new(&mut self.port);
             match letter {
                 ToPeer::Begin(plan) => {
                     for page in (0..plan.pages).filter(|page| page % u64::from(PEERS) == u64::from(self.id.0)) {
                         let frame = plan.frame(page);
-                        let at = self.layout.data_offset(frame);
-                        blocking.write(0, at, &block(plan.number, page)).ok()?;
-                        let root = plan.number << 32 | page;
-                        post(ToLedger::Page { sequence: plan.sequence, page, frame, root });
+                        let place = self.layout.data_offset(frame);
+                        blocking.write(0, place, &block(plan.number, page)).ok()?;
+                        let (sequence, peer, root) = (plan.sequence, self.id, plan.number << 32 | page);
+                        post(ToLedger::Page(Page { sequence, peer, page, frame, root, at }));
                     }
-                    post(ToLedger::Written { sequence: plan.sequence, peer: self.id, at: self.port.now() });
                 }
-                ToPeer::Flush { sequence } => {
-                    blocking.flush(self.id.0).ok()?;
-                    post(ToLedger::Flushed { sequence, peer: self.id, at: self.port.now() });
+                ToPeer::Flush { sequence, whose } => {
+                    blocking.flush(whose.0).ok()?;
+                    post(ToLedger::Flushed { sequence, whose, at });
+                    post(ToLedger::Quiet { sequence, peer: self.id });
                 }
-                ToPeer::Stop => {}
+                ToPeer::Balance { .. } | ToPeer::LayDown { .. } | ToPeer::TakeUp { .. } | ToPeer::Stop => {}
             }
         }
         Some(())
@@ -102,7 +103,9 @@ impl Rig {
         };
         let peers = wiring.peers.iter().zip(0..).map(peer).collect();
         let port = world.port(256 << 10, 5);
-        let ledger = Ledger::new(pool, port, wiring.clone(), Nanos::from_secs(5));
+        let rules = Rules { strategy: Strategy::Measured, ..Rules::default() };
+        let sharing = Sharing { rules, learnt: Learnt::new(rules.strategy, PEERS) };
+        let ledger = Ledger::new(pool, port, wiring.clone(), sharing, Nanos::from_secs(5));
         let planned = ledger.pool().newest_set().map_or(0, |set| set.number);
         let generation = ledger.pool().generation();
         let told = Told { committed: planned, planned, generation, ..Told::default() };
@@ -155,7 +158,7 @@ impl Rig {
         while let Some(letter) = self.wiring.main.take() {
             match letter {
                 ToMain::Prepared(plan) => self.told.planned = plan.number,
-                ToMain::Committed { number, written_at, flushed_at, committed_at, .. } => {
+                ToMain::Committed(Committed { number, written_at, flushed_at, committed_at, .. }) => {
                     assert_eq!(number, self.told.committed + 1, "sets commit in order");
                     assert!(written_at <= flushed_at && flushed_at <= committed_at);
                     self.told.committed = number;

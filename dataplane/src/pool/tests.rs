@@ -137,7 +137,7 @@ fn a_mirror_is_marked_before_it_is_copied_over() {
         let old = world.peek(1, place.start, 1 << 20);
         let set = SetRecord { number: 1, bytes: 1, pages: 1, generation: 1, seed: None };
         let page = crate::ledger::store::PageRecord { frame: 0, root: 1 };
-        pool.store().commit(&set, &[page]).expect("room");
+        pool.store().commit(&set, &[page], &Default::default()).expect("room");
         pool.replay_store(&mut port(&world)).expect("sound devices");
         world.poke(1, place.start, &old);
         (world.reboot(), place.start, old)

@@ -1,0 +1,51 @@
+//! Holds a peer back to a rate: for experiments with peers of unequal speed.
+
+use bireme_control::units::Nanos;
+
+/// What was spent lies on a line of its own time: the next slot may start when the present has reached its end.
+#[derive(Clone, Debug)]
+pub(super) struct Pacer {
+    bytes_per_s: u64,
+    paid_until: Nanos,
+}
+
+impl Pacer {
+    pub(super) fn new(bytes_per_s: u64) -> Pacer {
+        Pacer { bytes_per_s: bytes_per_s.max(1), paid_until: Nanos::ZERO }
+    }
+
+    /// Until when nothing may start, if that is not now.
+    pub(super) fn holds_until(&self, now: Nanos) -> Option<Nanos> {
+        Some(self.paid_until).filter(|&until| until > now)
+    }
+
+    /// A slot has started. A late start is made up for within [`CREDIT`], so that late wake-ups do not lower the rate.
+    pub(super) fn spend(&mut self, now: Nanos, bytes: u32) {
+        let cost = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_s);
+        let from = self.paid_until.max(now - CREDIT);
+        self.paid_until = from + Nanos(u64::try_from(cost).unwrap_or(u64::MAX));
+    }
+}
+
+const CREDIT: Nanos = Nanos::from_millis(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_kept_over_late_wake_ups() {
+        let mut pacer = Pacer::new(1_000_000_000);
+        let (mut now, mut spent) = (Nanos::from_secs(1), 0);
+        while now < Nanos::from_secs(2) {
+            if let Some(until) = pacer.holds_until(now) {
+                now = until + Nanos(300_000);
+                continue;
+            }
+            pacer.spend(now, 1_000_000);
+            spent += 1;
+        }
+        assert!((1000..=1007).contains(&spent), "{spent} ms worth in a second");
+        assert_eq!(pacer.holds_until(Nanos::from_secs(9)), None);
+    }
+}
