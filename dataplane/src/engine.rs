@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use bireme_control::balance::Strategy;
+use bireme_control::balance::Rules;
 use bireme_control::raid::geometry::GeometryError;
 use bireme_control::units::{Nanos, PeerId};
 
@@ -55,7 +55,11 @@ pub struct Config {
     /// One request to a device at most.
     pub request_bytes: u64,
     /// How peers share the work.
-    pub strategy: Strategy,
+    pub rules: Rules,
+    /// What earlier runs have learnt about the peers' speeds is not used.
+    pub forget: bool,
+    /// What each peer moves at most, in bytes per second: for experiments. Peers past the end are not limited.
+    pub peer_rates: Vec<Option<u64>>,
     /// A request that takes longer ends the run.
     pub hang_limit: Nanos,
     /// Called on each peer's thread before its first turn. Tests prove here what the data path does not do.
@@ -84,7 +88,9 @@ impl Default for Config {
             depth: None,
             slot_bytes: None,
             request_bytes: 512 << 10,
-            strategy: Strategy::Pull,
+            rules: Rules::default(),
+            forget: false,
+            peer_rates: Vec::new(),
             hang_limit: Nanos::from_secs(30),
             on_peer_start: None,
             on_stuck: None,

@@ -7,7 +7,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use super::threads::PeerFigures;
 use crate::array::Array;
 use crate::device::Device;
-use crate::outcome::{DeviceOutcome, Kind, Outcome, PoolFacts, RingFacts, SetOutcome};
+use crate::outcome::{Balance, DeviceOutcome, Kind, Outcome, PoolFacts, RingFacts, SetOutcome};
 use crate::pool::Pool;
 use crate::requests::Traffic;
 use crate::telemetry::Latencies;
@@ -63,6 +63,7 @@ pub(super) fn outcome(ran: Ran<'_>) -> Outcome {
         cpu: ran.cpu,
         sets: sets(&ran.sets, ran.began),
         peers: ran.figures.into_iter().map(|peer| peer.outcome).collect(),
+        balance: Balance::default(),
         devices: devices.into_iter().map(device).collect(),
         latency,
         ring,
@@ -81,10 +82,12 @@ fn sets(times: &[SetTimes], began: Nanos) -> Vec<SetOutcome> {
         outcomes.push(SetOutcome {
             number: set.number,
             bytes: set.bytes,
+            start: start.since(began),
             elapsed: set.committed.since(start),
             write: set.written.since(start),
             flush: set.flushed.since(set.written),
             commit: set.committed.since(set.flushed),
+            ..SetOutcome::default()
         });
     }
     outcomes

@@ -251,6 +251,6 @@ fn figures(id: PeerId, core: Option<usize>, peer: Peer<Uring>) -> PeerFigures {
     let (port, traffic, latency, depth) = requests.into_figures();
     let times = stopwatch.totals();
     let achieved_depth = depth.mean();
-    let outcome = PeerOutcome { peer: id, core, bytes, transfers, times, achieved_depth, latency };
+    let outcome = PeerOutcome { peer: id, core, bytes, transfers, times, achieved_depth, latency, died: false };
     PeerFigures { outcome, traffic, effective: port.effective().clone() }
 }
