@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use bireme_control::balance::{HandOver, Strategy};
 use bireme_control::units::{Nanos, PeerId};
 use serde::Serialize;
 
@@ -29,6 +30,8 @@ pub struct Outcome {
     pub sets: Vec<SetOutcome>,
     /// Each peer.
     pub peers: Vec<PeerOutcome>,
+    /// How the peers shared the work.
+    pub balance: Balance,
     /// Each device in the order of members.
     pub devices: Vec<DeviceOutcome>,
     /// Requests of all peers, from submission to reaping.
@@ -61,6 +64,9 @@ pub struct SetOutcome {
     pub number: u64,
     /// Its data, without padding.
     pub bytes: u64,
+    /// Its first fill, from the first of the run.
+    #[serde(rename = "start_ns")]
+    pub start: Nanos,
     /// From its first fill to its durable commit.
     #[serde(rename = "elapsed_ns")]
     pub elapsed: Nanos,
@@ -73,6 +79,10 @@ pub struct SetOutcome {
     /// The ledger's commit.
     #[serde(rename = "commit_ns")]
     pub commit: Nanos,
+    /// Transfers of the first division, by peer; empty under `pull`.
+    pub divided: Vec<u64>,
+    /// Transfers whose copy by this peer is the one in the map, by peer.
+    pub done: Vec<u64>,
 }
 
 /// One peer.
@@ -94,6 +104,42 @@ pub struct PeerOutcome {
     /// Its requests, from submission to reaping.
     #[serde(rename = "latency_ns")]
     pub latency: Latencies,
+    /// Its thread ended before the run did.
+    pub died: bool,
+}
+
+/// How the peers shared the work.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Balance {
+    /// By which rule.
+    pub strategy: Strategy,
+    /// Asks and their answers in the order of time, refused ones too. Their times count from the first fill.
+    pub hand_overs: Vec<HandOver>,
+    /// Asks that the peers' logs had no room for.
+    pub left_out: u64,
+    /// Offers and answers.
+    pub messages: u64,
+    /// Every ask, from the offer to the answer.
+    #[serde(rename = "round_trip_ns")]
+    pub round_trip: Latencies,
+    /// Transfers that were repeated in the end game.
+    pub repeated: u64,
+    /// Repeats that were first, and so entered the map.
+    pub repeats_won: u64,
+    /// Peers that died, in the order of time.
+    pub deaths: Vec<Death>,
+}
+
+/// A peer whose thread ended before the run did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Death {
+    /// Which.
+    pub peer: PeerId,
+    /// When it was noticed, from the first fill.
+    #[serde(rename = "at_ns")]
+    pub at: Nanos,
+    /// Transfers that the others had to take over.
+    pub taken_over: u64,
 }
 
 /// One device.

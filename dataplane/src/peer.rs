@@ -277,7 +277,9 @@ impl<P: Port> Peer<P> {
         let extent = Extent::new(run.page, u64::from(run.pages));
         self.act(at, Event::Completed(Work { sequence, extent, repeat }));
         self.publish(sequence);
-        if !repeat {
+        if repeat {
+            self.hand_overs.repeat(extent.count);
+        } else {
             self.transfers += extent.count;
             self.wiring.board.complete(self.wiring.id, extent.count);
         }

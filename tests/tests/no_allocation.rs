@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use bireme_control::balance::Strategy;
+use bireme_control::balance::{Rules, Strategy};
 use bireme_control::raid::geometry::{Geometry, Level};
 use bireme_dataplane::device::file::Input;
 use bireme_dataplane::device::{Device, Purpose};
@@ -71,7 +71,7 @@ fn config(strategy: Strategy) -> Config {
         ENDED.fetch_add(1, Ordering::Relaxed);
     };
     Config {
-        strategy,
+        rules: Rules { strategy, ..Rules::default() },
         depth: Some(4),
         on_peer_start: Some(Arc::new(start)),
         on_peer_end: Some(Arc::new(end)),
@@ -115,7 +115,7 @@ fn peers_neither_allocate_nor_free() {
 
     let files = Files::new(3, 48 << 20);
     let paths = files.paths();
-    for strategy in [Strategy::Pull, Strategy::Fixed] {
+    for strategy in [Strategy::Measured, Strategy::Ratio, Strategy::StealHalf, Strategy::Pull, Strategy::Fixed] {
         let source = Source::Generated { seed: 3, bytes: (9 << 20) + 77 };
         let found = calls(|| offload(paths, source, 5, strategy));
         assert_eq!(found, 0, "five generated sets, {strategy:?}");

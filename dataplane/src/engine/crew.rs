@@ -130,11 +130,6 @@ impl<'a> Crew<'a> {
         view[1][peer.index()]
     }
 
-    /// Transfers that a peer has completed.
-    pub(super) fn completed_by(&self, peer: PeerId) -> u64 {
-        self.board.completed().nth(peer.index()).unwrap_or(0)
-    }
-
     /// Tells control to end. Peers are told by whoever gave them their sets.
     pub(super) fn end_control(&self, port: &mut Uring) {
         self.control_ends.store(true, Ordering::Release);
@@ -182,12 +177,16 @@ impl Hands<'_> {
         (0..).map(PeerId).zip(&self.peers).filter_map(|(peer, thread)| thread.is_finished().then_some(peer))
     }
 
-    /// All peers' figures, once all threads have ended; `None` for those that have died, and altogether if all have, or
-    /// control has.
-    pub(super) fn join(self) -> Option<Vec<Option<PeerFigures>>> {
-        let joined: Vec<_> = self.peers.into_iter().map(|peer| peer.join().ok().flatten()).collect();
+    /// All peers' figures, once all threads have ended; `None` if all peers have died, or control has.
+    pub(super) fn join(self, crew: &Crew<'_>) -> Option<Vec<PeerFigures>> {
+        let completed: Vec<u64> = crew.board.completed().collect();
+        let mut all = Vec::with_capacity(completed.len());
+        for (index, (thread, id)) in self.peers.into_iter().zip((0..).map(PeerId)).enumerate() {
+            let figures = thread.join().ok().flatten();
+            all.push(figures.unwrap_or_else(|| PeerFigures::of_dead(id, crew.cores[index], completed[index])));
+        }
         let control = self.control.join().is_ok();
-        Some(joined).filter(|joined| control && joined.iter().any(Option::is_some))
+        Some(all).filter(|all| control && all.iter().any(|peer| !peer.outcome.died))
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use bireme_control::balance::learnt::Learnt;
-use bireme_control::units::{Nanos, PeerId};
+use bireme_control::units::Nanos;
 
 use super::crew::{Crew, Hands, Who};
 use super::report::{self, SetTimes};
@@ -72,6 +72,8 @@ pub fn offload(job: OffloadJob, config: &Config, handles: &Handles) -> Ended {
         cpu: written.cpu,
         workers: written.workers,
         figures: written.figures,
+        strategy: config.rules.strategy,
+        deaths: written.deaths,
         devices: &devices,
         array,
         depth_asked: config.depth,
@@ -95,8 +97,7 @@ struct Written {
     began: Nanos,
     cpu: Nanos,
     workers: u32,
-    /// Of those that have died only the transfers that they completed.
-    figures: Vec<Result<PeerFigures, u64>>,
+    figures: Vec<PeerFigures>,
     frames_free: u64,
 }
 
@@ -141,14 +142,11 @@ fn write(
         let workers = report::iou_workers();
         crew.end_control(&mut port);
         let watch = threads::Watch::start(crew.config, outcome.as_ref().err());
-        let figures = hands.join();
+        let figures = hands.join(crew);
         let closed = ledger.join().ok().flatten();
         drop(watch);
         let times = outcome?;
         let (figures, closed) = figures.zip(closed).ok_or(EngineError::Died)?;
-        let completed = |peer: usize| crew.completed_by(PeerId(u16::try_from(peer).unwrap_or(u16::MAX)));
-        let figures = figures.into_iter().enumerate();
-        let figures = figures.map(|(peer, figures)| figures.ok_or_else(|| completed(peer))).collect();
         let frames_free = closed.map_err(|error| EngineError::Failed {
             sentence: error.to_string(),
             consequence: format!(

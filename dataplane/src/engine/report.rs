@@ -1,5 +1,6 @@
 //! Puts together what a run reports.
 
+use bireme_control::balance::{HandOver, Strategy};
 use bireme_control::raid::geometry::Level;
 use bireme_control::units::Nanos;
 use nix::sys::resource::{UsageWho, getrusage};
@@ -7,13 +8,13 @@ use nix::sys::resource::{UsageWho, getrusage};
 use super::threads::PeerFigures;
 use crate::array::Array;
 use crate::device::Device;
-use crate::outcome::{DeviceOutcome, Kind, Outcome, PoolFacts, RingFacts, SetOutcome};
+use crate::outcome::{Balance, Death, DeviceOutcome, Kind, Outcome, PoolFacts, RingFacts, SetOutcome};
 use crate::pool::Pool;
 use crate::requests::Traffic;
-use crate::telemetry::Latencies;
+use crate::telemetry::{HandOvers, Latencies};
 
 /// The points in time of one set.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct SetTimes {
     pub(super) number: u64,
     pub(super) bytes: u64,
@@ -21,6 +22,12 @@ pub(super) struct SetTimes {
     pub(super) written: Nanos,
     pub(super) flushed: Nanos,
     pub(super) committed: Nanos,
+    /// Pages of the first division, by peer.
+    pub(super) divided: Vec<u64>,
+    /// Pages in the map, by the peer that wrote them.
+    pub(super) done: Vec<u64>,
+    /// Pages in the map that are repeats.
+    pub(super) repeats: u64,
 }
 
 /// A run that has ended well, as the engine saw it.
@@ -32,6 +39,8 @@ pub(super) struct Ran<'a> {
     pub(super) cpu: Nanos,
     pub(super) workers: u32,
     pub(super) figures: Vec<PeerFigures>,
+    pub(super) strategy: Strategy,
+    pub(super) deaths: Vec<Death>,
     pub(super) devices: &'a [Device],
     pub(super) array: Array,
     pub(super) depth_asked: Option<u32>,
@@ -52,7 +61,7 @@ pub(super) fn outcome(ran: Ran<'_>) -> Outcome {
             sum.reads += traffic.reads;
         }
     }
-    let ring = ring_facts(&ran);
+    let (ring, balance) = (ring_facts(&ran), balance(&ran));
     let device =
         |(path, sum): (_, Traffic)| DeviceOutcome { path, bytes: sum.bytes, writes: sum.writes, reads: sum.reads };
     Outcome {
@@ -63,6 +72,7 @@ pub(super) fn outcome(ran: Ran<'_>) -> Outcome {
         cpu: ran.cpu,
         sets: sets(&ran.sets, ran.began),
         peers: ran.figures.into_iter().map(|peer| peer.outcome).collect(),
+        balance,
         devices: devices.into_iter().map(device).collect(),
         latency,
         ring,
@@ -81,17 +91,42 @@ fn sets(times: &[SetTimes], began: Nanos) -> Vec<SetOutcome> {
         outcomes.push(SetOutcome {
             number: set.number,
             bytes: set.bytes,
+            start: start.since(began),
             elapsed: set.committed.since(start),
             write: set.written.since(start),
             flush: set.flushed.since(set.written),
             commit: set.committed.since(set.flushed),
+            divided: set.divided.clone(),
+            done: set.done.clone(),
         });
     }
     outcomes
 }
 
+/// What the peers' logs say together, in the order of time.
+fn balance(ran: &Ran<'_>) -> Balance {
+    let logs = || ran.figures.iter().map(|peer| &peer.hand_overs);
+    let from_first_fill = |hand_over: &HandOver| HandOver { at: hand_over.at.since(ran.began), ..*hand_over };
+    let mut hand_overs: Vec<HandOver> = logs().flat_map(|log| log.list()).map(from_first_fill).collect();
+    hand_overs.sort_by_key(|hand_over| hand_over.at);
+    let mut round_trip = Latencies::new();
+    logs().for_each(|log| round_trip.merge(log.round_trip()));
+    let death = |death: &Death| Death { at: death.at.since(ran.began), ..*death };
+    Balance {
+        strategy: ran.strategy,
+        hand_overs,
+        left_out: logs().map(HandOvers::left_out).sum(),
+        messages: logs().map(HandOvers::messages).sum(),
+        round_trip,
+        repeated: logs().map(HandOvers::repeated).sum(),
+        repeats_won: ran.sets.iter().map(|set| set.repeats).sum(),
+        deaths: ran.deaths.iter().map(death).collect(),
+    }
+}
+
 fn ring_facts(ran: &Ran<'_>) -> RingFacts {
-    let Some(effective) = ran.figures.first().map(|peer| &peer.effective) else { return RingFacts::default() };
+    let effective = ran.figures.iter().find_map(|peer| peer.effective.as_ref());
+    let Some(effective) = effective else { return RingFacts::default() };
     let names = |flags: &[&str]| flags.iter().map(|&flag| flag.to_owned()).collect();
     let opcodes = match effective.woven_fixed {
         true => "READV_FIXED/WRITEV_FIXED",

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bireme_control::units::{Extent, Nanos};
+use bireme_control::balance::learnt::Learnt;
+use bireme_control::balance::Rules;
+use bireme_control::units::Nanos;
 
 use super::crew::{Crew, Who};
 use super::offloading::{Halt, SIGNAL_LATENCY};
@@ -14,9 +16,12 @@ use super::{Config, Ended, EngineError, Handles, Opened, RestoreJob, main_port, 
 use crate::device::Device;
 use crate::device::file::Output;
 use crate::job::Job;
+use crate::ledger::Sharing;
+use crate::ledger::frames::runs_in_order;
 use crate::ledger::store::{PageRecord, SetRecord};
-use crate::message::{Failure, Origin, Plan, StoreFailure, ToLedger, ToPeer};
+use crate::message::{Failure, StoreFailure, ToLedger, ToPeer};
 use crate::outcome::Kind;
+use crate::plan::{Origin, Plan, Runs};
 use crate::pool::Pool;
 use crate::port::uring::Uring;
 use crate::port::{Next, Port};
@@ -35,7 +40,10 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
     let (array, depth_note) = super::sizing::size(pool.geometry(), pool.layout(), config.sizes())?;
     let mut facts = report::pool_facts(&pool);
     facts.frames_free = pool.frames_free();
-    let plan = Arc::new(plan(&set, &pages));
+    // Nothing is written twice: an output has one writer for each page.
+    let rules = Rules { repeat: false, ..config.rules };
+    let sharing = Sharing { rules, learnt: Learnt::new(rules.strategy, config.peers) };
+    let plan = Arc::new(plan(&set, &pages, &sharing, config.peers));
     let roots: Arc<[u64]> = pages.iter().map(|page| page.root).collect();
     if let Some(path) = &job.output {
         Output::check_apart(path, &devices)?;
@@ -48,7 +56,7 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
     files.extend(output.as_ref().map(|output| output.as_fd()));
     let data_file = output.as_ref().map(|_| array.members());
     let crew = Crew::new(config, cores, array, clock, files, handles.gauges.clone());
-    let read = read(&crew, &plan, &Job::restore(roots, data_file), handles, &all_paths)?;
+    let read = read(&crew, &plan, &Job::restore(roots, data_file), &sharing, handles, &all_paths)?;
     drop(crew);
     let kind = if output.is_some() { Kind::Restore } else { Kind::Verify };
     if let Some(output) = output {
@@ -71,6 +79,8 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
         cpu: read.cpu,
         workers: read.workers,
         figures: read.figures,
+        deaths: Vec::new(),
+        strategy: config.rules.strategy,
         devices: &devices,
         array,
         depth_asked: config.depth,
@@ -93,20 +103,21 @@ fn read(
     crew: &Crew<'_>,
     plan: &Arc<Plan>,
     job: &Job,
+    sharing: &Sharing,
     handles: &Handles,
     paths: &[PathBuf],
 ) -> Result<Read, EngineError> {
     let to_main = crew.mailbox(Who::Main);
     std::thread::scope(|scope| {
         let mut gate = Gate::new();
-        let hands = crew.start(scope, &mut gate, &to_main, job)?;
+        let hands = crew.start(scope, &mut gate, &to_main, job, sharing)?;
         let mut port = main_port(&[], crew.clock, &crew.bells, crew.bell(Who::Main), crew.config.hang_limit)?;
         gate.open()?;
 
         let (cpu, began) = (report::cpu_time(), port.now());
         crew.newest.store(plan.sequence, plan.pages);
         crew.tell_peers(&mut port, || ToPeer::Begin(plan.clone()));
-        let outcome = wait_for_peers(&mut port, &to_main, crew.config.peers, handles, &|| hands.peer_ended());
+        let outcome = wait_for_pages(&mut port, &to_main, plan.pages, handles, &|| hands.ended().next().is_some());
         let cpu = report::cpu_time() - cpu;
         let ended = port.now();
         let workers = report::iou_workers();
@@ -114,10 +125,11 @@ fn read(
         crew.end_control(&mut port);
         let outcome = outcome.map_err(|halt| halt.explain_reading(paths));
         let watch = threads::Watch::start(crew.config, outcome.as_ref().err());
-        let figures = hands.join();
+        let figures = hands.join(crew);
         drop(watch);
         outcome?;
-        let figures = figures.ok_or(EngineError::Died)?;
+        let all_live = |figures: &Vec<PeerFigures>| figures.iter().all(|peer| !peer.outcome.died);
+        let figures = figures.filter(all_live).ok_or(EngineError::Died)?;
         Ok(Read { began, ended, cpu, workers, figures })
     })
 }
@@ -135,37 +147,33 @@ fn broken(failure: StoreFailure, paths: &[PathBuf]) -> EngineError {
     super::failed(Failure::Store(failure), paths, None, "nothing was read".to_owned())
 }
 
-fn plan(set: &SetRecord, pages: &[PageRecord]) -> Plan {
-    let mut runs: Vec<Extent> = Vec::new();
-    for page in pages {
-        match runs.last_mut() {
-            Some(run) if run.end() == page.frame => run.count += 1,
-            _ => runs.push(Extent::new(page.frame, 1)),
-        }
-    }
+fn plan(set: &SetRecord, pages: &[PageRecord], sharing: &Sharing, peers: u16) -> Plan {
+    let everybody = vec![true; usize::from(peers)];
     Plan {
         sequence: 0,
         number: set.number,
         generation: set.generation,
         bytes: set.bytes,
         pages: set.pages,
-        frames: runs.into(),
+        frames: runs_in_order(pages.iter().map(|page| page.frame)).into(),
+        spares: Runs::default(),
+        shares: sharing.learnt.division(sharing.rules.strategy, set.pages, &everybody),
         origin: set.seed.map_or(Origin::File, |seed| Origin::Generated { seed }),
     }
 }
 
-/// Waits until every peer has nothing left, or the first failure, or a signal.
-fn wait_for_peers(
+/// Waits until every page was read, or the first failure, or a signal.
+fn wait_for_pages(
     port: &mut Uring,
     inbox: &Mailbox<ToLedger>,
-    peers: u16,
+    pages: u64,
     handles: &Handles,
     died: &dyn Fn() -> bool,
 ) -> Result<(), Halt> {
-    let mut left = peers;
+    let mut left = pages;
     while left > 0 {
         match inbox.take() {
-            Some(ToLedger::Written { .. }) => left -= 1,
+            Some(ToLedger::Page(_)) => left -= 1,
             Some(ToLedger::Failed { failure, .. }) => return Err(Halt::Failed(failure)),
             Some(_) => {}
             None if handles.stop.load(Ordering::Acquire) => return Err(Halt::Signal),

@@ -23,7 +23,7 @@ use crate::pool::error::PoolError;
 use crate::port::uring::{Effective, SetupError, Uring};
 use crate::port::{Next, Port};
 use crate::requests::Traffic;
-use crate::telemetry::State;
+use crate::telemetry::{HandOvers, Latencies, State, TimeStates};
 
 /// Tells the threads to begin, or to leave because another could not.
 pub(super) struct Start {
@@ -84,7 +84,26 @@ impl Gate {
 pub(super) struct PeerFigures {
     pub(super) outcome: PeerOutcome,
     pub(super) traffic: Box<[Traffic]>,
-    pub(super) effective: Effective,
+    pub(super) hand_overs: HandOvers,
+    /// `None` of a peer that has died.
+    pub(super) effective: Option<Effective>,
+}
+
+impl PeerFigures {
+    /// What is known of a peer whose thread has died.
+    pub(super) fn of_dead(peer: PeerId, core: Option<CoreId>, transfers: u64) -> PeerFigures {
+        let outcome = PeerOutcome {
+            peer,
+            core: core.map(|core| core.id),
+            bytes: 0,
+            transfers,
+            times: TimeStates::default(),
+            achieved_depth: 0.0,
+            latency: Latencies::new(),
+            died: true,
+        };
+        PeerFigures { outcome, traffic: Box::default(), hand_overs: HandOvers::new(), effective: None }
+    }
 }
 
 /// A peer's thread: builds its port, pins itself, and takes turns until the peer is done.
@@ -237,7 +256,7 @@ pub(super) fn cores(config: &Config) -> Result<(Vec<Option<CoreId>>, Option<Stri
 
 /// The thread's system time, which the kernel counts, is taken out of the states in which it was in the kernel.
 fn figures(id: PeerId, core: Option<usize>, peer: Peer<Uring>) -> PeerFigures {
-    let (desk, transfers) = peer.into_figures();
+    let (desk, hand_overs, transfers) = peer.into_figures();
     let Desk { requests, mut stopwatch, bytes, .. } = desk;
     let now = requests.now();
     stopwatch.switch(now, State::Idle);
@@ -251,6 +270,6 @@ fn figures(id: PeerId, core: Option<usize>, peer: Peer<Uring>) -> PeerFigures {
     let (port, traffic, latency, depth) = requests.into_figures();
     let times = stopwatch.totals();
     let achieved_depth = depth.mean();
-    let outcome = PeerOutcome { peer: id, core, bytes, transfers, times, achieved_depth, latency };
-    PeerFigures { outcome, traffic, effective: port.effective().clone() }
+    let outcome = PeerOutcome { peer: id, core, bytes, transfers, times, achieved_depth, latency, died: false };
+    PeerFigures { outcome, traffic, hand_overs, effective: Some(port.effective().clone()) }
 }

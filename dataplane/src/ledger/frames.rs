@@ -69,9 +69,14 @@ impl Frames {
     }
 }
 
-/// Numbers as runs in order.
+/// Numbers as runs, in rising order.
 pub(crate) fn runs_of(mut numbers: Vec<u64>) -> Vec<Extent> {
     numbers.sort_unstable();
+    runs_in_order(numbers)
+}
+
+/// Numbers as runs, in the order given.
+pub(crate) fn runs_in_order(numbers: impl IntoIterator<Item = u64>) -> Vec<Extent> {
     let mut runs: Vec<Extent> = Vec::new();
     for number in numbers {
         match runs.last_mut() {

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
-use bireme_control::balance::Strategy;
+use bireme_control::balance::learnt::Learnt;
+use bireme_control::balance::{Rules, Strategy};
 use bireme_control::raid::geometry::{Geometry, Level};
 
 use super::*;
 use crate::layout::Layout;
-use crate::message::{Doing, Origin, Plan, Runs as Frames};
+use crate::message::Doing;
+use crate::plan::{Origin, Plan, Runs as Frames};
 use crate::port::Bell;
 use crate::port::simulated::{Simulated, World};
 
@@ -35,13 +37,16 @@ impl Rig {
             id: PeerId(0),
             peers: 1,
             inbox: inbox.clone(),
+            others: vec![inbox.clone()],
             ledger: ledger.clone(),
             board: Arc::new(Board::new(1)),
             gauges: Arc::new(Gauges::new(2)),
             hang_limit: LIMIT,
+            rate: None,
         };
         let port = world.port(usize::try_from(array.region_bytes()).expect("small"), array.requests());
-        let machine = Machine::new(Strategy::Pull, PeerId(0), 1);
+        let rules = Rules { strategy: Strategy::Pull, ..Rules::default() };
+        let machine = Machine::new(rules, PeerId(0), 1, &Learnt::new(Strategy::Pull, 1));
         let peer = Peer::new(wiring, array, Job::offload(None), machine, port);
         Rig { world, peer, inbox, ledger }
     }
@@ -54,7 +59,9 @@ impl Rig {
         let bytes = PAGES << 20;
         let frames = Frames::from(vec![Extent::new(0, PAGES)]);
         let origin = Origin::Generated { seed: 1 };
-        let plan = Plan { sequence: 0, number: 1, generation: 1, bytes, pages: PAGES, frames, origin };
+        let (spares, shares) = (Frames::default(), vec![Extent::default()]);
+        let plan =
+            Plan { sequence: 0, number: 1, generation: 1, bytes, pages: PAGES, frames, spares, shares, origin };
         self.tell(ToPeer::Begin(Arc::new(plan)));
     }
 
@@ -104,10 +111,12 @@ fn a_write_that_hangs_is_named_within_the_limit_and_a_quarter() {
 fn a_flush_that_hangs_is_named_without_a_place() {
     let mut rig = Rig::new();
     rig.begin();
-    let written = |letter| matches!(letter, ToLedger::Written { .. }).then_some(());
-    rig.turn_until(Nanos::from_secs(60), written).expect("all is written");
+    for _ in 0..PAGES {
+        let page = |letter| matches!(letter, ToLedger::Page(_)).then_some(());
+        rig.turn_until(Nanos::from_secs(60), page).expect("a page is written");
+    }
     rig.world.hang(0);
-    rig.tell(ToPeer::Flush { sequence: 0 });
+    rig.tell(ToPeer::Flush { sequence: 0, whose: PeerId(0) });
     let failure = rig.failure(Nanos::from_secs(60)).expect("a failure");
     assert!(matches!(failure, Failure::Hung { file: 0, doing: Doing::Flush, .. }), "{failure:?}");
     let sentence = sentence(failure);

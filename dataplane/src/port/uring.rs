@@ -139,6 +139,7 @@ pub struct Uring {
     pieces_each: usize,
     effective: Effective,
     bells: Bells,
+    bell: Bell,
     origin: Instant,
     patience: Nanos,
     polling: bool,
@@ -179,6 +180,7 @@ impl Uring {
             pieces_each,
             effective,
             bells: wishes.bells.clone(),
+            bell: wishes.bell,
             origin: wishes.origin,
             patience: wishes.patience,
             polling: false,
@@ -285,6 +287,9 @@ impl Port for Uring {
     fn wake(&mut self, whom: Bell) {
         let target = self.bells.0[usize::from(whom.0)].load(Ordering::Acquire);
         assert!(target != NO_RING, "every port is built before the first letter is posted");
+        if target == GONE {
+            return;
+        }
         let letter = opcode::MsgRingData::new(types::Fd(target), 0, BELL, None).build();
         let letter = letter.flags(squeue::Flags::SKIP_SUCCESS).user_data(RUNG);
         while !self.device.push(&letter) {
@@ -346,8 +351,23 @@ impl Port for Uring {
     }
 }
 
+impl Uring {
+    /// Waits, as long as patience lasts, for what is in flight: others may be about to write to the same places.
+    fn drain(&mut self) {
+        let until = self.now() + self.patience;
+        while self.in_flight.len() > 0 && self.now() < until && self.submit(Next::At(until)).is_ok() {
+            while self.reap().is_some() {}
+        }
+    }
+}
+
 impl Drop for Uring {
     fn drop(&mut self) {
+        // A thread that dies leaves its work to others, who write to the same frames once it has ended.
+        if std::thread::panicking() {
+            self.bells.0[usize::from(self.bell.0)].store(GONE, Ordering::Release);
+            self.drain();
+        }
         self.device.unregister();
     }
 }
@@ -358,6 +378,8 @@ const BELL: u64 = u64::MAX;
 const RUNG: u64 = u64::MAX - 1;
 const BUFFER: u16 = 0;
 const NO_RING: i32 = -1;
+/// The thread has died, and its ring with it.
+const GONE: i32 = -2;
 const EVENT_ENTRIES: u32 = 64;
 /// Two rings, each with two queues that begin and end within a page.
 const QUEUE_HEADS_BYTES: u64 = 4 * 4096;

@@ -11,12 +11,13 @@ pub struct HandOvers {
     left_out: u64,
     round_trip: Latencies,
     messages: u64,
+    repeated: u64,
 }
 
 impl HandOvers {
     /// None yet.
     pub fn new() -> HandOvers {
-        HandOvers { list: Vec::with_capacity(KEPT), left_out: 0, round_trip: Latencies::new(), messages: 0 }
+        HandOvers { list: Vec::with_capacity(KEPT), left_out: 0, round_trip: Latencies::new(), messages: 0, repeated: 0 }
     }
 
     /// A letter was sent to another peer.
@@ -28,6 +29,11 @@ impl HandOvers {
     pub fn note(&mut self, hand_over: HandOver) {
         self.round_trip.record(hand_over.round_trip);
         if self.list.len() < KEPT { self.list.push(hand_over) } else { self.left_out += 1 }
+    }
+
+    /// Transfers were repeated that another peer had in flight.
+    pub fn repeat(&mut self, transfers: u64) {
+        self.repeated += transfers;
     }
 
     /// Those that were kept, in order.
@@ -43,6 +49,11 @@ impl HandOvers {
     /// From offer to answer, of all asks.
     pub fn round_trip(&self) -> &Latencies {
         &self.round_trip
+    }
+
+    /// Transfers that were repeated.
+    pub fn repeated(&self) -> u64 {
+        self.repeated
     }
 
     /// Letters to other peers.

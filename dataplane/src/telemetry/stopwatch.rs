@@ -26,6 +26,8 @@ pub enum State {
     Input,
     /// Giving work to other peers or taking it.
     Handover,
+    /// Held back by its rate.
+    Throttled,
     /// The peer's own bookkeeping: the rest of its turn.
     Turn,
     /// Asleep with nothing to do.
@@ -41,6 +43,7 @@ impl State {
         State::Checksum,
         State::Input,
         State::Handover,
+        State::Throttled,
         State::Turn,
         State::Idle,
     ];
@@ -54,6 +57,7 @@ impl State {
             State::Checksum => "checksum",
             State::Input => "input",
             State::Handover => "handover",
+            State::Throttled => "throttled",
             State::Turn => "turn",
             State::Idle => "idle",
         }
@@ -158,7 +162,7 @@ impl Serialize for TimeStates {
     }
 }
 
-const STATES: usize = 8;
+const STATES: usize = 9;
 
 #[cfg(test)]
 mod tests {

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use bireme_control::balance::learnt::Learnt;
 use bireme_dataplane::job::Job;
-use bireme_dataplane::ledger::{self, Ledger};
-use bireme_dataplane::message::{Failure, Origin, ToLedger, ToMain};
+use bireme_dataplane::ledger::{self, Ledger, Sharing};
+use bireme_dataplane::message::{Committed, Failure, ToLedger, ToMain};
+use bireme_dataplane::plan::Origin;
 use bireme_dataplane::pool::error::PoolError;
 use bireme_dataplane::pool::{Pool, Shape};
 use bireme_dataplane::port::simulated::{PortNumber, Random, Simulated, World};
@@ -161,7 +163,11 @@ impl Running<'_> {
         let mut files = members.clone();
         files.extend(self.boot.input.map(|_| self.stage.file()));
         let data_file = self.boot.input.map(|_| array.members());
-        let task = Task { array, job: Job::offload(data_file), disks: &files, reports: inbox.clone() };
+        let learnt = pool.store().learnt().filter(|learnt| learnt.fits(config.rules.strategy, config.peers));
+        let learnt = learnt.unwrap_or_else(|| Learnt::new(config.rules.strategy, config.peers));
+        let sharing = Sharing { rules: config.rules, learnt };
+        let (job, reports) = (Job::offload(data_file), inbox.clone());
+        let task = Task { array, job, disks: &files, sharing: &sharing, reports };
         let crew = Crew::new(world, config, Random::new(random.bits()), &task);
         let port = world.port_to(&members, config.ledger_region, 5 * u32::from(array.members()));
         let ledger_port = port.number();
@@ -172,7 +178,7 @@ impl Running<'_> {
         let number = newest.map_or(0, |set| set.number);
         let watch = Watch::new(life.geometry, pool.layout(), &members, number, &frames);
         let wiring = ledger::Wiring { inbox: inbox.clone(), peers: crew.to_peers.clone(), main: main.clone() };
-        let ledger = Ledger::new(pool, port, wiring, config.hang_limit);
+        let ledger = Ledger::new(pool, port, wiring, sharing, config.hang_limit);
         let bed = Bed::new(Bell(config.peers), ledger_port);
         Ok(Engine {
             crew,
@@ -274,7 +280,7 @@ impl Running<'_> {
                 engine.watch.prepared(&plan)?;
                 self.fuse.reach(Moment::Prepared(plan.sequence), &world);
             }
-            ToMain::Committed { sequence, number, written_at, flushed_at, committed_at } => {
+            ToMain::Committed(Committed { sequence, number, written_at, flushed_at, committed_at, .. }) => {
                 if written_at > flushed_at || flushed_at > committed_at || committed_at > world.now() {
                     return Err(format!("set {number} was flushed before it was written, or the like"));
                 }

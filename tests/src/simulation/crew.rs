@@ -17,6 +17,7 @@ use bireme_dataplane::array::Array;
 use bireme_dataplane::board::Board;
 use bireme_dataplane::control_thread::{Control, NewestSet};
 use bireme_dataplane::job::Job;
+use bireme_dataplane::ledger::Sharing;
 use bireme_dataplane::message::{ToLedger, ToPeer};
 use bireme_dataplane::peer::{self, Peer};
 use bireme_dataplane::port::simulated::{PortNumber, Random, Simulated, World};
@@ -96,6 +97,8 @@ pub struct Task<'a> {
     pub job: Job,
     /// The disk of each file of the peers' ports.
     pub disks: &'a [usize],
+    /// How they share the work.
+    pub sharing: &'a Sharing,
     /// Whom they report to.
     pub reports: Arc<Mailbox<ToLedger>>,
 }
@@ -131,12 +134,14 @@ impl Crew {
                 id: PeerId(id),
                 peers: config.peers,
                 inbox: inbox.clone(),
+                others: to_peers.clone(),
                 ledger: task.reports.clone(),
                 board: board.clone(),
                 gauges: gauges.clone(),
                 hang_limit: config.hang_limit,
+                rate: None,
             };
-            let machine = Machine::new(config.strategy, PeerId(id), config.peers);
+            let machine = Machine::new(task.sharing.rules, PeerId(id), config.peers, &task.sharing.learnt);
             peers.push(Some((Peer::new(wiring, task.array, task.job.clone(), machine, port), bed)));
         }
         Crew {

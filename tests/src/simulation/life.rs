@@ -1,6 +1,6 @@
 //! What is drawn from a seed before anything happens: the shape of the pool, its devices, and what is to befall them.
 
-use bireme_control::balance::Strategy;
+use bireme_control::balance::{Rules, Strategy};
 use bireme_control::raid::geometry::{Geometry, Level};
 use bireme_control::units::Nanos;
 use bireme_dataplane::array::Array;
@@ -35,7 +35,7 @@ pub struct Config {
     /// One request at most.
     pub request_bytes: u64,
     /// How peers share the work.
-    pub strategy: Strategy,
+    pub rules: Rules,
     /// Memory of the ledger's port.
     pub ledger_region: usize,
     /// Places of the ledger's mailbox.
@@ -169,7 +169,7 @@ impl Config {
             depth: [1, 2, 3, 8][pick(r, 4)],
             slot_bytes: 4096 << r.below(7),
             request_bytes: [4096, 12 << 10, 64 << 10, 512 << 10][pick(r, 4)],
-            strategy: [Strategy::Fixed, Strategy::Pull][pick(r, 2)],
+            rules: Rules { strategy: STRATEGIES[pick(r, 8)], ..Rules::default() },
             ledger_region: [64 << 10, 1 << 20][pick(r, 2)],
             letters: [16, 64, 4096][pick(r, 3)],
             hang_limit: Nanos::from_millis(200 << r.below(3)),
@@ -240,6 +240,17 @@ pub fn pick(r: &mut Random, bound: u64) -> usize {
     usize::try_from(r.below(bound)).expect("a small table")
 }
 
+/// The default more often than the others.
+const STRATEGIES: [Strategy; 8] = [
+    Strategy::Fixed,
+    Strategy::Pull,
+    Strategy::StealHalf,
+    Strategy::Ratio,
+    Strategy::Measured,
+    Strategy::Measured,
+    Strategy::Measured,
+    Strategy::Measured,
+];
 /// Superblocks, store and leaves of a small pool.
 const METADATA_BYTES: u64 = (4 << 20) + (64 << 10);
 const DISK_BYTES_MAX: u64 = 8 << 20;

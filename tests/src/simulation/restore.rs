@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use bireme_control::balance::Rules;
+use bireme_control::balance::learnt::Learnt;
 use bireme_control::units::Extent;
 use bireme_dataplane::job::Job;
+use bireme_dataplane::ledger::Sharing;
 use bireme_dataplane::ledger::store::PageRecord;
-use bireme_dataplane::message::{Failure, Origin, Plan, ToLedger, ToPeer};
+use bireme_dataplane::message::{Failure, ToLedger, ToPeer};
+use bireme_dataplane::plan::{Origin, Plan, Runs};
 use bireme_dataplane::pool::Pool;
 use bireme_dataplane::port::Bell;
 use bireme_dataplane::port::simulated::{Random, World};
@@ -133,12 +137,14 @@ fn read(
     disks.push(stage.file());
     let roots: Arc<[u64]> = reading.pages.iter().map(|page| page.root).collect();
     let job = Job::restore(roots, Some(array.members()));
-    let task = Task { array, job, disks: &disks, reports: reports.clone() };
+    let rules = Rules { repeat: false, ..life.config.rules };
+    let sharing = Sharing { rules, learnt: Learnt::new(rules.strategy, life.config.peers) };
+    let task = Task { array, job, disks: &disks, sharing: &sharing, reports: reports.clone() };
     let mut crew = Crew::new(world, life.config, Random::new(random.bits()), &task);
-    let plan = Arc::new(plan(reading));
+    let plan = Arc::new(plan(reading, &sharing, life.config.peers));
     crew.newest.store(plan.sequence, plan.pages);
     crew.tell(|| ToPeer::Begin(plan.clone()));
-    let mut left = life.config.peers;
+    let mut left = plan.pages;
     let mut result = Ok(());
     while !crew.is_gone() {
         crew.step(None)?;
@@ -146,7 +152,7 @@ fn read(
         while let Some(letter) = reports.take() {
             let told = left > 0 && result.is_ok();
             match letter {
-                ToLedger::Written { .. } => left -= 1,
+                ToLedger::Page(_) => left -= 1,
                 ToLedger::Failed { failure, .. } if result.is_ok() => result = Err(failure),
                 _ => {}
             }
@@ -170,7 +176,8 @@ fn note(world: &World, crew: &Crew, trace: &mut Trace, file: usize) -> Result<()
     Ok(())
 }
 
-fn plan(reading: &Reading) -> Plan {
+fn plan(reading: &Reading, sharing: &Sharing, peers: u16) -> Plan {
+    let everybody = vec![true; usize::from(peers)];
     let frames: Vec<Extent> = reading.pages.iter().map(|page| Extent::new(page.frame, 1)).collect();
     let mut runs: Vec<Extent> = Vec::new();
     for frame in frames {
@@ -186,6 +193,8 @@ fn plan(reading: &Reading) -> Plan {
         bytes: reading.set.bytes,
         pages: reading.pages.len() as u64,
         frames: runs.into(),
+        spares: Runs::default(),
+        shares: sharing.learnt.division(sharing.rules.strategy, reading.pages.len() as u64, &everybody),
         origin: Origin::File,
     }
 }

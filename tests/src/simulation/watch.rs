@@ -6,7 +6,7 @@ use std::ops::Range;
 use bireme_control::raid::geometry::Geometry;
 use bireme_control::units::Extent;
 use bireme_dataplane::layout::Layout;
-use bireme_dataplane::message::Plan;
+use bireme_dataplane::plan::Plan;
 use bireme_dataplane::port::Operation;
 use bireme_dataplane::port::simulated::{Started, World};
 
