@@ -408,6 +408,7 @@ impl<P: Port> Ledger<P> {
             committed_at: now,
             done: set.done.clone(),
             repeats: set.repeats,
+            finished: set.finished.clone(),
         }));
         self.settling.push_back(set);
         if !self.failed

@@ -171,6 +171,8 @@ pub struct Committed {
     pub done: Vec<u64>,
     /// Pages in the map that were repeats.
     pub repeats: u64,
+    /// When the last of a peer's pages in the map was written, by peer; zero if there is none.
+    pub finished: Vec<Nanos>,
 }
 
 /// What was asked of a device.

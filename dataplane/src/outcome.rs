@@ -83,6 +83,9 @@ pub struct SetOutcome {
     pub divided: Vec<u64>,
     /// Transfers whose copy by this peer is the one in the map, by peer.
     pub done: Vec<u64>,
+    /// From the set's start to the last of them, by peer; zero if there is none.
+    #[serde(rename = "finished_ns")]
+    pub finished: Vec<Nanos>,
 }
 
 /// One peer.

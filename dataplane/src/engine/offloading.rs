@@ -243,11 +243,11 @@ impl Main<'_> {
                     });
                 }
                 ToMain::Committed(Committed {
-                    sequence, written_at, flushed_at, committed_at, done, repeats, ..
+                    sequence, written_at, flushed_at, committed_at, done, repeats, finished, ..
                 }) => {
                     let set = &mut times[sequence as usize];
                     (set.written, set.flushed, set.committed) = (written_at, flushed_at, committed_at);
-                    (set.done, set.repeats) = (done, repeats);
+                    (set.done, set.repeats, set.finished) = (done, repeats, finished);
                     self.handles.gauges.set_done();
                     committed += 1;
                     if committed == sets {

@@ -28,6 +28,8 @@ pub(super) struct SetTimes {
     pub(super) done: Vec<u64>,
     /// Pages in the map that are repeats.
     pub(super) repeats: u64,
+    /// When the last of a peer's pages in the map was written, by peer.
+    pub(super) finished: Vec<Nanos>,
 }
 
 /// A run that has ended well, as the engine saw it.
@@ -98,6 +100,7 @@ fn sets(times: &[SetTimes], began: Nanos) -> Vec<SetOutcome> {
             commit: set.committed.since(set.flushed),
             divided: set.divided.clone(),
             done: set.done.clone(),
+            finished: set.finished.iter().map(|at| at.since(start)).collect(),
         });
     }
     outcomes

@@ -33,6 +33,8 @@ pub(super) struct Outstanding {
     pub(super) done: Vec<u64>,
     /// Those of them that were repeats.
     pub(super) repeats: u64,
+    /// When the last of them was written, by that peer; zero if there is none.
+    pub(super) finished: Vec<Nanos>,
     /// By page; all of the memory is taken when the set begins.
     map: Vec<Option<PageRecord>>,
     reported: u64,
@@ -50,6 +52,7 @@ impl Outstanding {
             flushed_at: Nanos::ZERO,
             done: vec![0; peers],
             repeats: 0,
+            finished: vec![Nanos::ZERO; peers],
             map: vec![None; pages],
             reported: 0,
             flushed: vec![false; peers],
@@ -74,6 +77,7 @@ impl Outstanding {
         }
         let done = self.done.get_mut(peer.index()).ok_or(Failure::Broken("a peer that does not exist has written"))?;
         *done += 1;
+        self.finished[peer.index()] = at;
         self.repeats += u64::from(is_repeat);
         self.reported += 1;
         self.written_at = self.written_at.max(at);
