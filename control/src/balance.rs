@@ -79,6 +79,18 @@ pub struct Rules {
     pub repeat: bool,
 }
 
+impl Default for Rules {
+    fn default() -> Rules {
+        Rules {
+            strategy: Strategy::Measured,
+            minimum: Minimum::Transfers(1),
+            increment: Permille::new(50).expect("a share"),
+            early: true,
+            repeat: true,
+        }
+    }
+}
+
 /// The smallest portion worth a hand-over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Minimum {
@@ -114,6 +126,8 @@ pub enum Event<'a> {
         /// What it brought.
         extent: Extent,
     },
+    /// The rest of a [`Work`] that was not begun after all.
+    Returned(Work),
     /// Transfers of one [`Work`] have ended.
     Completed(Work),
     /// [`Machine::wants_to_ask`] has named a set, and this is how its peers are doing.

@@ -20,11 +20,13 @@ pub struct Observation {
 pub struct Orders {
     /// Transfers to draw at once.
     pub run: u64,
+    /// temp
+    pub minimum: u64,
 }
 
 impl Default for Orders {
     fn default() -> Orders {
-        Orders { run: 1 }
+        Orders { run: 1, minimum: 1 }
     }
 }
 

@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use bireme_control::balance::learnt::Learnt;
+use bireme_control::balance::Learnt;
 use bireme_control::balance::{Rules, Strategy};
 use bireme_control::units::{Extent, Nanos, PeerId};
 
@@ -32,7 +32,7 @@ use self::post::Post;
 use self::set::{Outstanding, Phase};
 use self::task::Replay;
 use crate::message::{Committed, Failure, Page, ToLedger, ToMain, ToPeer};
-use crate::plan::{Origin, Plan, Runs};
+use crate::plan::{Origin, Plan};
 use crate::pool::Pool;
 use crate::pool::error::PoolError;
 use crate::port::{Next, Port};

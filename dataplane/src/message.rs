@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bireme_control::balance::Message;
-use bireme_control::balance::pair::Pair;
+use bireme_control::balance::Pair;
 use bireme_control::units::{Extent, Nanos, PeerId};
 
 use crate::plan::{Origin, Plan};

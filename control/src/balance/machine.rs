@@ -47,6 +47,12 @@ impl Machine {
             Event::Begin { sequence, transfers, share } => self.begin(sequence, transfers, share),
             Event::Room { most } => return self.start(now, most),
             Event::Drawn { sequence, extent } => return self.drawn(now, sequence, extent),
+            Event::Returned(work) if work.repeat => self.repeats.forget(work.sequence),
+            Event::Returned(work) => {
+                if let Some(share) = self.share_mut(work.sequence) {
+                    share.take_back(work.extent);
+                }
+            }
             Event::Completed(work) => self.completed(now, work),
             Event::Look(view) => return self.ask(now, view),
             Event::Heard { from, message: Message::Offer(offer) } => {

@@ -108,6 +108,15 @@ impl Share {
         run
     }
 
+    /// The rest of what was started was not.
+    pub(super) fn take_back(&mut self, rest: Extent) {
+        let done = self.done;
+        self.complete(rest);
+        self.done = done;
+        self.pending_transfers += rest.count;
+        self.pending.push_front(rest);
+    }
+
     /// These are in flight without having been pending.
     pub(super) fn fly(&mut self, run: Extent) {
         if !run.is_empty() {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-use bireme_control::balance::learnt::Learnt;
+use bireme_control::balance::Learnt;
 use bireme_control::units::Nanos;
 
 use super::crew::{Crew, Hands, Who};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bireme_control::balance::learnt::Learnt;
+use bireme_control::balance::Learnt;
 use bireme_control::balance::Rules;
 use bireme_control::units::Nanos;
 
@@ -70,6 +70,7 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
         written: read.ended,
         flushed: read.ended,
         committed: read.ended,
+        ..SetTimes::default()
     };
     Ok(report::outcome(report::Ran {
         kind,

@@ -10,7 +10,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use bireme_control::balance::learnt::Learnt;
+use bireme_control::balance::Learnt;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::image::Image;

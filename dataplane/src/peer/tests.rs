@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bireme_control::balance::learnt::Learnt;
+use bireme_control::balance::Learnt;
 use bireme_control::balance::{Rules, Strategy};
 use bireme_control::raid::geometry::{Geometry, Level};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bireme_control::balance::learnt::Learnt;
+use bireme_control::balance::Learnt;
 use bireme_dataplane::job::Job;
 use bireme_dataplane::ledger::{self, Ledger, Sharing};
 use bireme_dataplane::message::{Committed, Failure, ToLedger, ToMain};

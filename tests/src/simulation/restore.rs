@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bireme_control::balance::Rules;
-use bireme_control::balance::learnt::Learnt;
+use bireme_control::balance::Learnt;
 use bireme_control::units::Extent;
 use bireme_dataplane::job::Job;
 use bireme_dataplane::ledger::Sharing;
