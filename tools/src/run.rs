@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use bireme_bench::environment::Environment;
 use bireme_bench::report;
 use bireme_bench::size;
-use bireme_control::balance::Strategy;
+use bireme_control::balance::{Rules, Strategy};
 use bireme_control::raid::geometry::{Geometry, Level, default_chunk};
 use bireme_dataplane::device::file::Input;
 use bireme_dataplane::device::{Device, DeviceFacts, Purpose};
@@ -134,10 +134,10 @@ fn config(tuning: &Tuning, balance: Balance) -> Config {
         depth: tuning.depth,
         slot_bytes: tuning.slot,
         request_bytes: tuning.request,
-        strategy: match balance {
-            Balance::Pull => Strategy::Pull,
+        rules: Rules { strategy: match balance {
+            Balance::Pull => Strategy::Measured,
             Balance::Fixed => Strategy::Fixed,
-        },
+        }, ..Rules::default() },
         hang_limit: tuning.hang_limit,
         on_stuck: Some(leave),
         ..Config::default()

@@ -115,6 +115,7 @@ fn heading(state: State) -> &'static str {
         State::Handover => "hand-over",
         State::Turn => "own work",
         State::Idle => "idle",
+        State::Throttled => "throttled",
     }
 }
 
