@@ -114,8 +114,11 @@ pub enum Event<'a> {
         /// What it brought.
         extent: Extent,
     },
-    /// Transfers of one [`Work`] have ended.
+    /// Transfers of one [`Work`] have ended, all of it or any run of it.
     Completed(Work),
+    /// The rest of a [`Work`] that was not begun after all: it is pending again, before all else. A repeat that comes
+    /// back had no frame to go to, and no more of its set are started.
+    Returned(Work),
     /// [`Machine::wants_to_ask`] has named a set, and this is how its peers are doing.
     Look(View<'a>),
     /// A letter from another peer.
