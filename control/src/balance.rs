@@ -79,7 +79,19 @@ pub struct Rules {
     pub repeat: bool,
 }
 
-/// The smallest portion worth a hand-over.
+impl Default for Rules {
+    fn default() -> Rules {
+        Rules {
+            strategy: Strategy::default(),
+            minimum: Minimum::Transfers(1),
+            increment: Permille::new(50).unwrap_or_default(),
+            early: true,
+            repeat: true,
+        }
+    }
+}
+
+/// The largest portion that is not worth a hand-over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Minimum {
     /// So many transfers.
