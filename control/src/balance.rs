@@ -82,16 +82,16 @@ pub struct Rules {
 impl Default for Rules {
     fn default() -> Rules {
         Rules {
-            strategy: Strategy::Measured,
+            strategy: Strategy::default(),
             minimum: Minimum::Transfers(1),
-            increment: Permille::new(50).expect("a share"),
+            increment: Permille::new(50).unwrap_or_default(),
             early: true,
             repeat: true,
         }
     }
 }
 
-/// The smallest portion worth a hand-over.
+/// The largest portion that is not worth a hand-over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Minimum {
     /// So many transfers.
@@ -126,10 +126,11 @@ pub enum Event<'a> {
         /// What it brought.
         extent: Extent,
     },
-    /// The rest of a [`Work`] that was not begun after all.
-    Returned(Work),
-    /// Transfers of one [`Work`] have ended.
+    /// Transfers of one [`Work`] have ended, all of it or any run of it.
     Completed(Work),
+    /// The rest of a [`Work`] that was not begun after all: it is pending again, before all else. A repeat that comes
+    /// back had no frame to go to, and no more of its set are started.
+    Returned(Work),
     /// [`Machine::wants_to_ask`] has named a set, and this is how its peers are doing.
     Look(View<'a>),
     /// A letter from another peer.

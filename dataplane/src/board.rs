@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bireme_control::controller::Orders;
-use bireme_control::units::{Extent, PeerId};
+use bireme_control::units::{Extent, Nanos, PeerId};
 use crossbeam::utils::CachePadded;
 
 use crate::queue::Latest;
@@ -13,6 +13,7 @@ use crate::queue::Latest;
 pub struct Board {
     completed: Box<[CachePadded<AtomicU64>]>,
     orders: Box<[CachePadded<Latest<Orders>>]>,
+    round_trips: Box<[CachePadded<AtomicU64>]>,
     /// How far each peer is with the two sets that may be under way, by sequence number modulo 2.
     progress: [Box<[CachePadded<Progress>]>; 2],
     /// Where the next draw of a set starts: the low half of its sequence number above, the transfer below. Two sets may
@@ -33,6 +34,7 @@ impl Board {
         Board {
             completed: (0..peers).map(|_| CachePadded::default()).collect(),
             orders: (0..peers).map(|_| CachePadded::new(Latest::new())).collect(),
+            round_trips: (0..peers).map(|_| CachePadded::default()).collect(),
             progress: [(); 2].map(|()| (0..peers).map(|_| CachePadded::default()).collect()),
             cursors: [const { CachePadded::new(AtomicU64::new(u64::MAX)) }; 2],
         }
@@ -46,6 +48,16 @@ impl Board {
     /// Transfers completed, per peer.
     pub fn completed(&self) -> impl Iterator<Item = u64> + '_ {
         self.completed.iter().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// Shows how long a hand-over takes a peer that asks.
+    pub fn publish_round_trip(&self, peer: PeerId, round_trip: Nanos) {
+        self.round_trips[peer.index()].store(round_trip.0, Ordering::Relaxed);
+    }
+
+    /// How long a hand-over takes, by the peer that asks; zero where none has.
+    pub fn round_trips(&self) -> impl Iterator<Item = Nanos> + '_ {
+        self.round_trips.iter().map(|time| Nanos(time.load(Ordering::Relaxed)))
     }
 
     /// Shows how far a peer is with a set.

@@ -39,7 +39,9 @@ impl NewestSet {
 impl Control {
     /// Control over so many peers.
     pub fn new(peers: u16, board: Arc<Board>, newest: Arc<NewestSet>) -> Control {
-        let seen = Observation { completed: vec![0; usize::from(peers)], remaining: 0 };
+        let peers_each = usize::from(peers);
+        let round_trip = Vec::with_capacity(peers_each);
+        let seen = Observation { completed: Vec::with_capacity(peers_each), remaining: 0, round_trip };
         Control { board, newest, controller: Controller::new(peers), seen }
     }
 
@@ -47,6 +49,8 @@ impl Control {
     pub fn step(&mut self, now: Nanos) -> Nanos {
         self.seen.completed.clear();
         self.seen.completed.extend(self.board.completed());
+        self.seen.round_trip.clear();
+        self.seen.round_trip.extend(self.board.round_trips());
         let (sequence, transfers) = self.newest.load();
         self.seen.remaining = self.board.remaining(sequence, transfers);
         let orders = self.controller.step(now, &self.seen);

@@ -20,8 +20,8 @@ use bireme_control::balance::Message;
 use bireme_control::balance::Pair;
 use bireme_control::units::{Extent, Nanos, PeerId};
 
-use crate::plan::{Origin, Plan};
 use crate::error::{explain, request_failed};
+use crate::plan::{Origin, Plan};
 
 /// To a peer.
 #[derive(Clone, Debug)]

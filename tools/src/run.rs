@@ -134,10 +134,13 @@ fn config(tuning: &Tuning, balance: Balance) -> Config {
         depth: tuning.depth,
         slot_bytes: tuning.slot,
         request_bytes: tuning.request,
-        rules: Rules { strategy: match balance {
-            Balance::Pull => Strategy::Measured,
-            Balance::Fixed => Strategy::Fixed,
-        }, ..Rules::default() },
+        rules: Rules {
+            strategy: match balance {
+                Balance::Pull => Strategy::Measured,
+                Balance::Fixed => Strategy::Fixed,
+            },
+            ..Rules::default()
+        },
         hang_limit: tuning.hang_limit,
         on_stuck: Some(leave),
         ..Config::default()

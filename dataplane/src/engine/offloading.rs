@@ -61,8 +61,8 @@ pub fn offload(job: OffloadJob, config: &Config, handles: &Handles) -> Ended {
     let learnt = learnt.filter(|learnt| learnt.fits(config.rules.strategy, config.peers));
     let learnt = learnt.unwrap_or_else(|| Learnt::new(config.rules.strategy, config.peers));
     let sharing = Sharing { rules: config.rules, learnt };
-    let wanted = Wanted { sets, bytes, origin };
-    let written = write(&crew, &devices, pool, &Job::offload(data_file), &sharing, wanted, handles, &explain)?;
+    let wanted = Wanted { job: Job::offload(data_file), sharing: &sharing, sets, bytes, origin };
+    let written = write(&crew, &devices, pool, &wanted, handles, &explain)?;
     facts.frames_free = written.frames_free;
     Ok(report::outcome(report::Ran {
         kind: Kind::Offload,
@@ -82,9 +82,10 @@ pub fn offload(job: OffloadJob, config: &Config, handles: &Handles) -> Ended {
     }))
 }
 
-/// The sets to write.
-#[derive(Clone, Copy)]
-struct Wanted {
+/// The sets to write, and how.
+struct Wanted<'a> {
+    job: Job,
+    sharing: &'a Sharing,
     sets: u32,
     bytes: u64,
     origin: Origin,
@@ -106,20 +107,18 @@ fn write(
     crew: &Crew<'_>,
     devices: &[Device],
     pool: Pool,
-    job: &Job,
-    sharing: &Sharing,
-    wanted: Wanted,
+    wanted: &Wanted<'_>,
     handles: &Handles,
     explain: &dyn Fn(Halted) -> EngineError,
 ) -> Result<Written, EngineError> {
     let (to_ledger, to_main) = (crew.mailbox(Who::Ledger), crew.mailbox(Who::Main));
     std::thread::scope(|scope| {
         let mut gate = Gate::new();
-        let hands = crew.start(scope, &mut gate, &to_ledger, job, sharing)?;
+        let hands = crew.start(scope, &mut gate, &to_ledger, &wanted.job, wanted.sharing)?;
         let wiring = ledger::Wiring { inbox: to_ledger.clone(), peers: crew.to_peers.clone(), main: to_main.clone() };
         let limit = crew.config.hang_limit;
         let port = move |devices, who| main_port(devices, crew.clock, &crew.bells, crew.bell(who), limit);
-        let sharing = sharing.clone();
+        let sharing = wanted.sharing.clone();
         let build = move || Ok(Ledger::new(pool, port(devices, Who::Ledger)?, wiring, sharing, limit));
         let ledger = threads::spawn_ledger(scope, gate.start(), build)?;
         let mut port = port(&[], Who::Main)?;
@@ -206,8 +205,8 @@ struct Main<'a> {
 }
 
 impl Main<'_> {
-    fn write_sets(&mut self, wanted: Wanted) -> Result<Vec<SetTimes>, Halted> {
-        let Wanted { sets, bytes, origin } = wanted;
+    fn write_sets(&mut self, wanted: &Wanted<'_>) -> Result<Vec<SetTimes>, Halted> {
+        let &Wanted { sets, bytes, origin, .. } = wanted;
         let mut times: Vec<SetTimes> = Vec::with_capacity(sets as usize);
         let (mut asked, mut committed) = (0, 0u32);
         let (mut halt, mut in_doubt) = (None, None);
@@ -243,7 +242,14 @@ impl Main<'_> {
                     });
                 }
                 ToMain::Committed(Committed {
-                    sequence, written_at, flushed_at, committed_at, done, repeats, finished, ..
+                    sequence,
+                    written_at,
+                    flushed_at,
+                    committed_at,
+                    done,
+                    repeats,
+                    finished,
+                    ..
                 }) => {
                     let set = &mut times[sequence as usize];
                     (set.written, set.flushed, set.committed) = (written_at, flushed_at, committed_at);

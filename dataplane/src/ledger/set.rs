@@ -129,7 +129,8 @@ impl Outstanding {
         let plan = &*self.plan;
         let seed = if let Origin::Generated { seed } = plan.origin { Some(seed) } else { None };
         let (number, bytes, pages, generation) = (plan.number, plan.bytes, plan.pages, plan.generation);
-        let record = |record: &Option<PageRecord>| record.ok_or(Failure::Broken("a page of the set was never reported"));
+        let record =
+            |record: &Option<PageRecord>| record.ok_or(Failure::Broken("a page of the set was never reported"));
         let records = self.map.iter().map(record).collect::<Result<_, Failure>>()?;
         Ok((SetRecord { number, bytes, pages, generation, seed }, records))
     }

@@ -23,7 +23,10 @@ impl<P: Port> Peer<P> {
                 self.hand_overs.sent();
                 self.to_others.push_back((to, ToPeer::Balance { from: self.wiring.id, message }));
             }
-            Some(Action::Note(hand_over)) => self.hand_overs.note(hand_over),
+            Some(Action::Note(hand_over)) => {
+                self.hand_overs.note(hand_over);
+                self.wiring.board.publish_round_trip(self.wiring.id, self.hand_overs.round_trip().mean());
+            }
             Some(Action::Draw { .. }) | None => {}
         }
         None
@@ -44,13 +47,13 @@ impl<P: Port> Peer<P> {
     /// Asks another peer for work, if the machine wants to.
     pub(super) fn ask(&mut self, now: Nanos) {
         let Some(sequence) = self.machine.wants_to_ask() else { return };
-        self.with_view(now, sequence, |view| Event::Look(view));
+        self.with_view(sequence, |peer, view| drop(peer.act(now, Event::Look(view))));
     }
 
     /// Every page of a set was reported: the machine counts up, and what the pairs that it keeps have learnt goes to the
     /// ledger, before the flush that the commit waits for.
     pub(super) fn end_set(&mut self, now: Nanos, sequence: u32) {
-        self.with_view(now, sequence, |view| Event::Ended(view));
+        self.with_view(sequence, |peer, view| drop(peer.act(now, Event::Ended(view))));
         self.publish(sequence);
         self.sets[sequence as usize % 2].ended = true;
         let me = self.wiring.id;
@@ -114,12 +117,12 @@ impl<P: Port> Peer<P> {
         self.wiring.board.publish_progress(self.wiring.id, sequence, done, left);
     }
 
-    /// Gives the machine an event that needs to know how the others are doing.
-    fn with_view(&mut self, now: Nanos, sequence: u32, event: impl for<'a> FnOnce(View<'a>) -> Event<'a>) {
+    /// How the others are doing, for an event that needs to know.
+    fn with_view(&mut self, sequence: u32, tell: impl FnOnce(&mut Self, View<'_>)) {
         let mut view = std::mem::take(&mut self.view);
         self.wiring.board.read_progress(sequence, &mut view);
         let [done, left] = &view;
-        self.act(now, event(View { sequence, done, left }));
+        tell(self, View { sequence, done, left });
         self.view = view;
     }
 }

@@ -60,8 +60,7 @@ impl Rig {
         let frames = Frames::from(vec![Extent::new(0, PAGES)]);
         let origin = Origin::Generated { seed: 1 };
         let (spares, shares) = (Frames::default(), vec![Extent::default()]);
-        let plan =
-            Plan { sequence: 0, number: 1, generation: 1, bytes, pages: PAGES, frames, spares, shares, origin };
+        let plan = Plan { sequence: 0, number: 1, generation: 1, bytes, pages: PAGES, frames, spares, shares, origin };
         self.tell(ToPeer::Begin(Arc::new(plan)));
     }
 

@@ -17,7 +17,13 @@ pub struct HandOvers {
 impl HandOvers {
     /// None yet.
     pub fn new() -> HandOvers {
-        HandOvers { list: Vec::with_capacity(KEPT), left_out: 0, round_trip: Latencies::new(), messages: 0, repeated: 0 }
+        HandOvers {
+            list: Vec::with_capacity(KEPT),
+            left_out: 0,
+            round_trip: Latencies::new(),
+            messages: 0,
+            repeated: 0,
+        }
     }
 
     /// A letter was sent to another peer.

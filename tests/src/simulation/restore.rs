@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use bireme_control::balance::Rules;
 use bireme_control::balance::Learnt;
+use bireme_control::balance::Rules;
 use bireme_control::units::Extent;
 use bireme_dataplane::job::Job;
 use bireme_dataplane::ledger::Sharing;
