@@ -1,9 +1,9 @@
 //! Start and stop: sizes the memory, pins the peers, builds the ports on their threads, wires the mailboxes.
 //!
 //! ```text
-//!   main -- Prepare --> ledger -- Begin, Flush --> peers (one per core)
+//!   main -- Prepare --> ledger -- Begin, Flush --> peers (one per core), who share the work among themselves
 //!    ^                   |  ^                         |
-//!    '---- Committed ----'  '------- Page, Written ---'        control: publishes orders on the board
+//!    '---- Committed ----'  '------- Page, Flushed ---'        control: publishes orders on the board
 //! ```
 //!
 //! [`offload`] writes sets, [`restore`] reads one. Both end with all threads joined and every device released, whatever
