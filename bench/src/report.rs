@@ -1,18 +1,22 @@
 //! An outcome for people and for programs.
 //!
 //! [`to_table`] is what an operator reads, [`to_json`] what programs read; `bench/docs/json.md` explains the latter.
+//! [`to_svg`] is the balance between the peers as a picture.
 
 use bireme_dataplane::outcome::Outcome;
 use serde_json::{Map, Value, json};
 
 use crate::environment::Environment;
 
+mod balance;
 mod columns;
+mod picture;
 #[cfg(test)]
 mod sample;
 mod table;
 
 pub use columns::Columns;
+pub use picture::to_svg;
 pub use table::to_table;
 
 /// An outcome as JSON: its own fields, what is derived from them, and the environment.

@@ -7,17 +7,22 @@ use bireme_dataplane::outcome::{Kind, Outcome, PeerOutcome};
 use bireme_dataplane::telemetry::{LatencySummary, State};
 
 use crate::environment::Environment;
-use crate::report::Columns;
+use crate::report::{Columns, balance};
 use crate::size;
 
 /// An outcome as text that is understood without the source.
 pub fn to_table(outcome: &Outcome, environment: &Environment) -> String {
+    let [division, hand_overs, round_trip, story] = balance::sections(outcome);
     let sections = [
         headline(outcome),
         sets(outcome),
         devices(outcome),
         peers(outcome),
         times(outcome),
+        division,
+        hand_overs,
+        round_trip,
+        story,
         latency(outcome),
         paragraphs("Configuration in effect", &configuration(outcome)),
         paragraphs("Environment", &surroundings(environment)),
@@ -52,12 +57,12 @@ fn sets(outcome: &Outcome) -> String {
         return String::new();
     }
     let mut columns = Columns::new(&["Data sets", "data", "rate", "elapsed", "data writes", "flush", "commit"]);
-    for set in outcome.sets.iter().take(SETS_SHOWN) {
+    for set in outcome.sets.iter().take(LINES_SHOWN) {
         let rate = size::print_rate(size::rate(set.bytes, set.elapsed));
         let times = [set.elapsed, set.write, set.flush, set.commit].map(|time| time.to_string());
         columns.row([set.number.to_string(), size::print(set.bytes), rate].into_iter().chain(times).collect());
     }
-    let more = outcome.sets.len().saturating_sub(SETS_SHOWN);
+    let more = outcome.sets.len().saturating_sub(LINES_SHOWN);
     let rest = if more > 0 { format!("{:INDENT$}and {more} more, listed in the JSON\n", "") } else { String::new() };
     columns.print() + &rest
 }
@@ -113,6 +118,7 @@ fn heading(state: State) -> &'static str {
         State::Checksum => "checksum",
         State::Input => "file I/O",
         State::Handover => "hand-over",
+        State::Throttled => "throttled",
         State::Turn => "own work",
         State::Idle => "idle",
     }
@@ -172,7 +178,7 @@ fn surroundings(environment: &Environment) -> Vec<String> {
 }
 
 /// A heading over paragraphs that are wrapped at the width.
-fn paragraphs(heading: &str, lines: &[String]) -> String {
+pub(super) fn paragraphs(heading: &str, lines: &[String]) -> String {
     if lines.is_empty() {
         return String::new();
     }
@@ -198,9 +204,10 @@ fn paragraphs(heading: &str, lines: &[String]) -> String {
     text
 }
 
-const INDENT: usize = 2;
-const WIDTH: usize = 100;
-const SETS_SHOWN: usize = 12;
+pub(super) const INDENT: usize = 2;
+pub(super) const WIDTH: usize = 100;
+/// Of each list that may be long.
+pub(super) const LINES_SHOWN: usize = 12;
 
 #[cfg(test)]
 mod tests {
