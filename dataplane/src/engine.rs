@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use bireme_control::balance::Rules;
+use bireme_control::balance::{Minimum, Rules, Strategy};
 use bireme_control::raid::geometry::GeometryError;
-use bireme_control::units::{Nanos, PeerId};
+use bireme_control::units::{Nanos, PeerId, Permille};
 
 use crate::device::Device;
 use crate::device::file::{FileError, Input};
@@ -88,7 +88,13 @@ impl Default for Config {
             depth: None,
             slot_bytes: None,
             request_bytes: 512 << 10,
-            rules: Rules::default(),
+            rules: Rules {
+                strategy: Strategy::Measured,
+                minimum: Minimum::Transfers(1),
+                increment: Permille::new(50).expect("50 thousandths are a share"),
+                early: true,
+                repeat: true,
+            },
             forget: false,
             peer_rates: Vec::new(),
             hang_limit: Nanos::from_secs(30),

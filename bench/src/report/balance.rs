@@ -117,11 +117,15 @@ fn story(balance: &Balance) -> String {
     }
     if balance.repeated > 0 {
         let (repeated, won) = (balance.repeated, balance.repeats_won);
-        lines.push(format!("transfers repeated in the end game by a peer without work: {repeated}, of these first: {won}"));
+        lines.push(format!(
+            "transfers repeated in the end game by a peer without work: {repeated}, of these first: {won}"
+        ));
     }
     for death in &balance.deaths {
         let (peer, at, taken_over) = (death.peer.0, death.at, death.taken_over);
-        lines.push(format!("Peer {peer} died after {at}; the others took over what it had left: {taken_over} transfers."));
+        lines.push(format!(
+            "Peer {peer} died after {at}; the others took over what it had left: {taken_over} transfers."
+        ));
     }
     paragraphs("What the peers did for each other", &lines)
 }

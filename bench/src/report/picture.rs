@@ -112,7 +112,9 @@ mod tests {
     #[test]
     fn the_picture_has_every_part_and_nothing_that_runs() {
         let svg = to_svg(&sample::outcome()).expect("two peers");
-        for part in ["Balance &quot;measured&quot;", "peer 0", "peer 1", "set 3", "128 → 150", "hand-over", "idle"] {
+        for part in
+            ["Balance &quot;measured&quot;", "peer 0", "peer 1", ">\nset\n", ">\n3\n", "128 → 150", "hand-over", "idle"]
+        {
             assert!(svg.contains(part), "{part} is missing:\n{svg}");
         }
         for word in ["<script", "href", "@import", "<image"] {
@@ -123,9 +125,8 @@ mod tests {
 
     #[test]
     fn any_number_of_peers_sets_and_asks_fits() {
-        for (peers, sets, asks) in [(2, 1, 0), (2, 30, 30), (8, 10, 60), (256, 2, 700), (2,3,40), (4,1,200), (3,6,20), (8,30,40)] {
+        for (peers, sets, asks) in [(2, 1, 0), (2, 30, 30), (8, 10, 60), (256, 2, 700)] {
             let svg = to_svg(&sample::shared(peers, sets, asks)).expect("several peers");
-            std::fs::write(format!("/tmp/c/p{peers}-{sets}-{asks}.svg"), &svg).expect("DUMP");
             assert!(svg.ends_with("</svg>\n"), "{peers} peers, {sets} sets, {asks} asks");
         }
     }

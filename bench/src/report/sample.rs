@@ -2,9 +2,7 @@
 
 use bireme_control::balance::{HandOver, Reason, Strategy};
 use bireme_control::units::{Nanos, PeerId, Permille};
-use bireme_dataplane::outcome::{
-    Balance, DeviceOutcome, Kind, Outcome, PeerOutcome, PoolFacts, RingFacts, SetOutcome,
-};
+use bireme_dataplane::outcome::{Balance, DeviceOutcome, Kind, Outcome, PeerOutcome, PoolFacts, RingFacts, SetOutcome};
 use bireme_dataplane::telemetry::{Latencies, State, Stopwatch};
 use serde_json::json;
 

@@ -213,6 +213,8 @@ pub(super) const LINES_SHOWN: usize = 12;
 mod tests {
     use super::*;
     use crate::report::sample;
+    use bireme_control::units::PeerId;
+    use bireme_dataplane::outcome::{Balance, Death};
 
     #[test]
     fn the_table_reads_as_recorded() {
@@ -230,6 +232,36 @@ mod tests {
         assert!(table.contains("and 28 more"));
         for line in table.lines() {
             assert!(line.chars().count() <= WIDTH, "{line}");
+        }
+    }
+
+    #[test]
+    fn many_peers_and_their_deaths_are_told_within_the_width() {
+        let mut outcome = sample::shared(8, 20, 40);
+        let death = Death { peer: PeerId(3), at: Nanos::from_millis(7), taken_over: 11 };
+        (outcome.balance.deaths, outcome.balance.left_out) = (vec![death], 5);
+        let table = to_table(&outcome, &sample::environment());
+        let all = outcome.balance.hand_overs.len();
+        for want in [
+            "set 1: 128 -> 28, 128 -> 56",
+            &format!("and {} more, listed in the JSON", all - LINES_SHOWN),
+            "Peer 3 died after 7.00 ms; the others took over what it had left: 11 transfers.",
+            "had no room to list: 5",
+        ] {
+            assert!(table.contains(want), "{want}:\n{table}");
+        }
+        assert!(table.lines().all(|line| line.chars().count() <= WIDTH), "{table}");
+    }
+
+    #[test]
+    fn a_peer_alone_has_no_balance_to_show() {
+        let mut outcome = sample::outcome();
+        outcome.peers.pop();
+        (outcome.sets[0].divided, outcome.sets[0].done) = (vec![256], vec![256]);
+        outcome.balance = Balance::default();
+        let table = to_table(&outcome, &sample::environment());
+        for word in ["Balance", "Hand-overs", "From offer", "What the peers did"] {
+            assert!(!table.contains(word), "{word}:\n{table}");
         }
     }
 

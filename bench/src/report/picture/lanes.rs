@@ -68,14 +68,12 @@ impl Lanes {
 
     /// Numbers of sets over the lanes, as many as have room, and a line where each begins.
     fn name_sets(&self, canvas: &Canvas, scale: &Scale, sets: &[SetOutcome]) {
+        canvas.text(Point(scale.left() - 12, self.top - 14), "set", 11, INK, Anchor::End);
         let mut free = 0;
         for set in sets {
             let (left, right) = (scale.x(set.start), scale.x(set.start + set.write));
             canvas.line(&[Point(left, self.top - 6), Point(left, self.bottom())], GREY, 1);
-            let mut label = format!("set {}", set.number);
-            if width_of(&label, 11) > right - left {
-                label = set.number.to_string();
-            }
+            let label = set.number.to_string();
             let middle = i32::midpoint(left, right);
             let half = width_of(&label, 11) / 2 + 3;
             if middle - half >= free {

@@ -31,9 +31,14 @@ pub(super) fn draw(canvas: &Canvas, scale: &Scale, outcome: &Outcome, top: i32) 
         let last = points.last().map_or(top, |last| last.1);
         points.push(Point(scale.right(), last));
         canvas.line(&points, color_of(peer), 1);
+        let radius = if outcome.balance.hand_overs.len() > MANY { 2 } else { 3 };
         for ask in asks {
             let at = Point(scale.x(ask.at), level(top, ask.share.get()));
-            if ask.transfers > 0 { canvas.dot(at, 3, color_of(peer)) } else { canvas.ring(at, 3, color_of(peer)) }
+            if ask.transfers > 0 {
+                canvas.dot(at, radius, color_of(peer))
+            } else {
+                canvas.ring(at, radius, color_of(peer))
+            }
         }
         names.push((last, peer));
     }
@@ -57,5 +62,7 @@ fn level(top: i32, permille: u16) -> i32 {
     top + HEIGHT - HEIGHT * i32::from(permille) / 1000
 }
 
+/// Asks from which on their marks are small.
+const MANY: usize = 200;
 /// Of the panel, without its axis.
 pub(super) const HEIGHT: i32 = 150;
