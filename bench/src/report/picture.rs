@@ -108,6 +108,8 @@ const AXIS_HEIGHT: i32 = 58;
 mod tests {
     use super::*;
     use crate::report::sample;
+    use bireme_control::units::PeerId;
+    use bireme_dataplane::outcome::Death;
 
     #[test]
     fn the_picture_has_every_part_and_nothing_that_runs() {
@@ -121,6 +123,20 @@ mod tests {
             assert!(!svg.contains(word), "{word}");
         }
         assert!(svg.contains("font-family=\"sans-serif\""));
+    }
+
+    #[test]
+    fn the_legend_names_what_is_drawn_and_nothing_else() {
+        let mut outcome = sample::outcome();
+        let legend = |outcome: &Outcome| {
+            let svg = to_svg(outcome).expect("two peers");
+            ["refused ask", "peer died", "throttled", "first given"].map(|words| svg.contains(words))
+        };
+        assert_eq!(legend(&outcome), [true, false, false, true]);
+        outcome.balance.hand_overs.retain(|ask| ask.transfers > 0);
+        outcome.balance.deaths.push(Death { peer: PeerId(1), at: Nanos::from_millis(300), taken_over: 9 });
+        outcome.sets[0].divided.clear();
+        assert_eq!(legend(&outcome), [false, true, false, false]);
     }
 
     #[test]

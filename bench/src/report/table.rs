@@ -250,6 +250,8 @@ mod tests {
         ] {
             assert!(table.contains(want), "{want}:\n{table}");
         }
+        let listed = table.lines().filter(|line| line.starts_with("  after ")).count();
+        assert_eq!(listed, LINES_SHOWN, "{table}");
         assert!(table.lines().all(|line| line.chars().count() <= WIDTH), "{table}");
     }
 

@@ -172,8 +172,10 @@ pub(super) fn legend(canvas: &Canvas, outcome: &Outcome, at: Point) {
         start
     };
     let full = outcome.sets.iter().map(largest_part).fold(0.0, f64::max) * 100.0;
-    let start = entry(18, &format!("part of a set that the peer wrote; a full lane is {full:.0} %"));
-    canvas.bar(Point(start, y - 6), Point(start + 18, y + 6), color_of(PeerId(0)), 0.4);
+    if full > 0.0 {
+        let start = entry(18, &format!("part of a set that the peer wrote; a full lane is {full:.0} %"));
+        canvas.bar(Point(start, y - 6), Point(start + 18, y + 6), color_of(PeerId(0)), 0.4);
+    }
     if outcome.sets.iter().any(|set| !set.divided.is_empty()) {
         let start = entry(18, "part that it was first given");
         canvas.line(&[Point(start, y), Point(start + 18, y)], color_of(PeerId(0)), 2);
