@@ -111,7 +111,7 @@ impl Lanes {
         let fits = |text: &String| width_of(text, 11) <= right - left;
         if let Some(text) = long.into_iter().chain([done.to_string()]).find(fits) {
             // Where the line does not cross it.
-            let y = if given > bottom - 18 { top + 9 } else { bottom - 9 };
+            let y = if divided.is_some() && given > bottom - 18 { top + 9 } else { bottom - 9 };
             canvas.text(Point(i32::midpoint(left, right), y), &text, 11, INK, Anchor::Middle);
         }
     }
