@@ -126,7 +126,10 @@ fn when_all_peers_die_the_run_says_so_and_commits_nothing() {
 fn what_was_learnt_is_known_to_the_next_run() {
     let files = Files::new(3, 48 << 20);
     let (file, _) = input(files.folder(), 1, BYTES);
-    let unequal = Config { peer_rates: vec![Some(Rate::new(160 << 20)), Some(Rate::new(16 << 20))], ..config(Strategy::Measured, 2) };
+    let unequal = Config {
+        peer_rates: vec![Some(Rate::new(160 << 20)), Some(Rate::new(16 << 20))],
+        ..config(Strategy::Measured, 2)
+    };
     let first = |config: &Config| offload(files.paths(), &file, config).expect("an offload").sets[0].divided.clone();
     assert_eq!(first(&unequal), [31, 30]);
     let known = first(&unequal);
