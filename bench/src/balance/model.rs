@@ -1,0 +1,352 @@
+//! The closed loop: the machines that ship, in a world of simulated peers, letters and devices.
+//!
+//! ```text
+//!            ┌─────────── letters, delay / 2 each way ───────────┐
+//!   [ Machine 0 ] ◀─ Completed ─ [ ring, depth deep ]     [ Machine 1 ] ...
+//!        └── Start ─▶ in flight, served one after the other ─▶ World::service
+//! ```
+//!
+//! Whatever happens to a peer gives it a turn, as in the data plane: what has happened, then work until its ring is
+//! full, then a look at the others if the machine wants one. Time jumps from one happening to the next; what falls on
+//! one nanosecond keeps the order in which it was planned, so a run is a function of its scenario.
+//!
+//! A set begins when the one before it is written. A transfer that another peer repeated may then still be in flight,
+//! and holds its place in the ring and the server until it ends: repeating has its price here as it has on devices.
+//!
+//! The model trusts no machine: who starts a transfer that another peer has started or who leaves one undone is an
+//! error, and so is talking for ever.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use bireme_control::balance::{Action, Event, Learnt, Machine, Message, Minimum, View, Work};
+use bireme_control::units::{Extent, Nanos, PeerId};
+
+use crate::balance::periodic::Periodic;
+use crate::balance::world::{UNIT, World, nanos};
+use crate::balance::{Contender, Scenario, SetFigures};
+
+/// All sets of a scenario under one strategy; an error tells what a machine did wrong.
+pub(super) fn run(scenario: &Scenario, contender: Contender) -> Result<Vec<SetFigures>, String> {
+    let mut model = Model::new(scenario, contender);
+    (0..scenario.sets).map(|sequence| model.set(sequence)).collect()
+}
+
+#[derive(Debug)]
+struct Model<'a> {
+    scenario: &'a Scenario,
+    contender: Contender,
+    world: World,
+    peers: Vec<Peer>,
+    learnt: Learnt,
+    control: Option<Periodic>,
+    happenings: BinaryHeap<Reverse<Planned>>,
+    planned: u64,
+    now: u64,
+    set: Progress,
+}
+
+#[derive(Debug)]
+struct Peer {
+    machine: Machine,
+    /// Started and not ended, in order; the server works at the first.
+    in_flight: VecDeque<Work>,
+    /// Draws that are on their way, each with a place in the ring.
+    draws: u64,
+    /// Transfers that its server has begun.
+    begun: u64,
+    idle_since: Option<u64>,
+}
+
+/// The set under way.
+#[derive(Debug, Default)]
+struct Progress {
+    sequence: u32,
+    started: Vec<bool>,
+    done: Vec<bool>,
+    missing: u64,
+    cursor: Extent,
+    figures: SetFigures,
+}
+
+/// Something that will happen: when, in what order, and what.
+#[derive(Debug)]
+struct Planned {
+    at: u64,
+    order: u64,
+    happening: Happening,
+}
+
+#[derive(Debug)]
+enum Happening {
+    /// The server has ended the first transfer in flight.
+    Served { peer: usize },
+    /// A letter arrives.
+    Letter { from: usize, to: usize, message: Message },
+    /// A draw arrives at the cursor.
+    Draw { peer: usize, sequence: u32, most: u64 },
+    /// What was drawn arrives at the peer.
+    Drawn { peer: usize, sequence: u32, extent: Extent },
+    /// The controller steps.
+    Period,
+}
+
+impl Model<'_> {
+    fn new(scenario: &Scenario, contender: Contender) -> Model<'_> {
+        let rules = contender.rules(scenario);
+        let count = u16::try_from(scenario.speeds.len()).expect("a scenario has at most PEERS_MAX peers");
+        let learnt = Learnt::new(rules.strategy, count);
+        let peer = |id| Peer {
+            machine: Machine::new(rules, PeerId(id), count, &learnt),
+            in_flight: VecDeque::with_capacity(scenario.depth),
+            draws: 0,
+            begun: 0,
+            idle_since: None,
+        };
+        let mut model = Model {
+            scenario,
+            contender,
+            world: World::new(scenario),
+            peers: (0..count).map(peer).collect(),
+            learnt,
+            control: (rules.minimum == Minimum::Delay).then(|| Periodic::new(count)),
+            happenings: BinaryHeap::new(),
+            planned: 0,
+            now: 0,
+            set: Progress::default(),
+        };
+        if model.control.is_some() {
+            model.plan(0, Happening::Period);
+        }
+        model
+    }
+
+    /// One set from its division to its last transfer.
+    fn set(&mut self, index: usize) -> Result<SetFigures, String> {
+        let sequence = u32::try_from(index).map_err(|_| "there are too many sets: lower --sets".to_owned())?;
+        let (begin, transfers) = (self.now, self.scenario.transfers);
+        let counts: Vec<u64> = self.peers.iter().map(|peer| peer.begun).collect();
+        if self.scenario.flip == Some(index + 1) {
+            let ideal = self.world.ideal(&counts, begin, transfers) - begin;
+            self.world.flip(begin + ideal / 2);
+        }
+        let ideal = self.world.ideal(&counts, begin, transfers) - begin;
+        let count = usize::try_from(transfers).map_err(|_| "the sets are too large: lower --transfers".to_owned())?;
+        self.set = Progress {
+            sequence,
+            started: vec![false; count],
+            done: vec![false; count],
+            missing: transfers,
+            cursor: Extent::new(0, transfers),
+            figures: SetFigures { ideal_ns: ideal, ..SetFigures::default() },
+        };
+        self.begin_all(sequence, transfers)?;
+        let patience = transfers.saturating_mul(self.peers.len() as u64).saturating_mul(HAPPENINGS_MAX);
+        let mut happened = 0;
+        while self.set.missing > 0 {
+            happened += 1;
+            match self.happenings.pop() {
+                Some(Reverse(next)) if happened <= patience => self.happen(next)?,
+                Some(_) => return Err(self.fault("its peers talk without end")),
+                None => return Err(self.fault(&format!("{} transfers are nobody's", self.set.missing))),
+            }
+        }
+        self.end_all(begin);
+        Ok(std::mem::take(&mut self.set.figures))
+    }
+
+    fn begin_all(&mut self, sequence: u32, transfers: u64) -> Result<(), String> {
+        let living = vec![true; self.peers.len()];
+        let shares = self.learnt.division(self.contender.rules(self.scenario).strategy, transfers, &living);
+        for (index, share) in shares.into_iter().enumerate() {
+            if self.peers[index].in_flight.is_empty() {
+                self.peers[index].idle_since = Some(self.now);
+            }
+            self.give(index, Event::Begin { sequence, transfers, share })?;
+        }
+        (0..self.peers.len()).try_for_each(|index| self.turn(index))
+    }
+
+    /// Tells every peer that the set is written, and keeps what each pair has learnt.
+    fn end_all(&mut self, begin: u64) {
+        self.set.figures.makespan_ns = self.now - begin;
+        let (done, left) = self.progress();
+        let view = View { sequence: self.set.sequence, done: &done, left: &left };
+        for peer in &mut self.peers {
+            if let Some(since) = peer.idle_since.take() {
+                self.set.figures.idle_ns += self.now - since.max(begin);
+            }
+            peer.machine.handle(Nanos(self.now), Event::Ended(view));
+        }
+        for (low, peer) in (0..).map(PeerId).zip(&self.peers) {
+            for high in (low.0 + 1..).map(PeerId).take(self.peers.len() - low.index() - 1) {
+                if let Some(pair) = peer.machine.learnt(high) {
+                    self.learnt.note(low, high, pair);
+                }
+            }
+        }
+    }
+
+    fn happen(&mut self, next: Planned) -> Result<(), String> {
+        self.now = next.at;
+        match next.happening {
+            Happening::Served { peer } => self.served(peer),
+            Happening::Letter { from, to, message } => {
+                let from = PeerId(u16::try_from(from).expect("peers are few"));
+                self.give(to, Event::Heard { from, message })?;
+                self.turn(to)
+            }
+            Happening::Draw { peer, sequence, most } => {
+                let current = sequence == self.set.sequence;
+                let extent = if current { self.set.cursor.take_front(most) } else { Extent::default() };
+                self.plan(self.half_delay(), Happening::Drawn { peer, sequence, extent });
+                self.set.figures.messages += 1;
+                Ok(())
+            }
+            Happening::Drawn { peer, sequence, extent } => {
+                self.peers[peer].draws -= 1;
+                self.give(peer, Event::Drawn { sequence, extent })?;
+                self.turn(peer)
+            }
+            Happening::Period => self.period(),
+        }
+    }
+
+    fn served(&mut self, index: usize) -> Result<(), String> {
+        let peer = &mut self.peers[index];
+        let Some(work) = peer.in_flight.pop_front() else {
+            return Err(self.fault("a server worked at nothing"));
+        };
+        if let Some(control) = &mut self.control {
+            control.completed(index);
+        }
+        if work.sequence == self.set.sequence {
+            let done = place(&mut self.set.done, work);
+            if !std::mem::replace(done, true) {
+                self.set.missing -= 1;
+            }
+        }
+        if peer.in_flight.is_empty() { peer.idle_since = Some(self.now) } else { self.serve(index) }
+        self.give(index, Event::Completed(work))?;
+        if self.set.missing > 0 { self.turn(index) } else { Ok(()) }
+    }
+
+    /// The rest of a peer's turn: work for the free places of its ring, and a look at the others.
+    fn turn(&mut self, index: usize) -> Result<(), String> {
+        while self.peers[index].in_flight.len() as u64 + self.peers[index].draws < self.scenario.depth as u64
+            && self.give(index, Event::Room { most: 1 })?
+        {}
+        if let Some(sequence) = self.peers[index].machine.wants_to_ask() {
+            let (done, left) = self.progress();
+            self.give(index, Event::Look(View { sequence, done: &done, left: &left }))?;
+        }
+        Ok(())
+    }
+
+    /// Gives a machine an event and does what it says; tells whether that was anything.
+    fn give(&mut self, index: usize, event: Event<'_>) -> Result<bool, String> {
+        let Some(action) = self.peers[index].machine.handle(Nanos(self.now), event) else { return Ok(false) };
+        match action {
+            Action::Start(work) => self.start(index, work)?,
+            Action::Draw { sequence, most } => {
+                self.peers[index].draws += 1;
+                self.set.figures.messages += 1;
+                self.plan(self.half_delay(), Happening::Draw { peer: index, sequence, most: most.min(1) });
+            }
+            Action::Send { to, message } => {
+                self.set.figures.messages += 1;
+                self.plan(self.half_delay(), Happening::Letter { from: index, to: to.index(), message });
+            }
+            Action::Note(note) => {
+                self.set.figures.hand_overs += u64::from(note.transfers > 0);
+                if let Some(control) = &mut self.control {
+                    control.note(&note);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn start(&mut self, index: usize, work: Work) -> Result<(), String> {
+        let Extent { start, count } = work.extent;
+        if work.sequence != self.set.sequence || count != 1 || start >= self.scenario.transfers {
+            return Err(self.fault(&format!("peer {index} starts {count} transfers from {start} on")));
+        }
+        if work.repeat {
+            self.set.figures.repeats += 1;
+        } else if std::mem::replace(place(&mut self.set.started, work), true) {
+            return Err(self.fault(&format!("peer {index} starts transfer {start}, which was started before")));
+        }
+        let peer = &mut self.peers[index];
+        peer.in_flight.push_back(work);
+        if let Some(since) = peer.idle_since.take() {
+            self.set.figures.idle_ns += self.now - since;
+        }
+        if peer.in_flight.len() == 1 {
+            self.serve(index);
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, index: usize) {
+        let time = self.world.service(index, self.now, self.peers[index].begun);
+        self.peers[index].begun += 1;
+        self.plan(time, Happening::Served { peer: index });
+    }
+
+    fn period(&mut self) -> Result<(), String> {
+        let Some(control) = &mut self.control else { return Ok(()) };
+        for (peer, minimum) in self.peers.iter_mut().zip(control.minimums(self.now, self.set.missing)) {
+            peer.machine.set_minimum(minimum);
+        }
+        self.plan(Periodic::PERIOD.0, Happening::Period);
+        (0..self.peers.len()).try_for_each(|index| self.turn(index))
+    }
+
+    /// What each peer has done of the set, and what it still has to do.
+    fn progress(&self) -> (Vec<u64>, Vec<u64>) {
+        self.peers.iter().map(|peer| peer.machine.progress(self.set.sequence)).unzip()
+    }
+
+    fn plan(&mut self, after: u64, happening: Happening) {
+        self.happenings.push(Reverse(Planned { at: self.now + after, order: self.planned, happening }));
+        self.planned += 1;
+    }
+
+    fn half_delay(&self) -> u64 {
+        nanos(self.scenario.delay * UNIT as f64 / 2.0)
+    }
+
+    fn fault(&self, what: &str) -> String {
+        let (name, sequence) = (self.contender.name(), self.set.sequence);
+        format!("the machines of '{name}' are at fault in set {sequence} after {} ns: {what}", self.now)
+    }
+}
+
+/// A transfer's place in a table of the set.
+fn place(table: &mut [bool], work: Work) -> &mut bool {
+    &mut table[usize::try_from(work.extent.start).expect("checked at the start of the work")]
+}
+
+impl Ord for Planned {
+    fn cmp(&self, other: &Planned) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+impl PartialOrd for Planned {
+    fn partial_cmp(&self, other: &Planned) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Planned {
+    fn eq(&self, other: &Planned) -> bool {
+        self.order == other.order
+    }
+}
+
+impl Eq for Planned {}
+
+/// More happenings per transfer and peer than any exchange needs.
+const HAPPENINGS_MAX: u64 = 100;

@@ -1,0 +1,106 @@
+//! The model against the figures that a model of the method in floating point gives, and against itself.
+
+use super::report::Over;
+use super::*;
+
+fn over(scenario: &Scenario, contender: Contender) -> Over {
+    Over::of(&simulate(scenario, &[contender]).expect("the machines are sound")[0].sets)
+}
+
+fn drifting(peers: &[f64], depth: usize, delay: f64, seed: u64) -> Scenario {
+    Scenario { speeds: peers.to_vec(), depth, delay, seed, noise: 0.3, drift: 0.4, sets: 20, ..Scenario::default() }
+}
+
+#[test]
+fn the_known_scenarios_end_as_the_reference_says() {
+    // Cold and steady, percent over the ideal, of a reference model without any part of this one. It knows the delay
+    // and the speeds from the start, which `measured` has to find out.
+    #[rustfmt::skip]
+    let rows = [
+        (Contender::Fixed,            [(49.93, 49.93), (149.76, 149.76), (349.62, 349.62), (149.76, 149.76)]),
+        (Contender::Pull,             [(157.10, 157.10), (284.39, 284.39), (548.08, 548.08), (2550.73, 2550.73)]),
+        (Contender::StealHalf,        [(0.73, 0.73), (2.44, 2.44), (5.38, 5.38), (15.85, 15.85)]),
+        (Contender::Ratio,            [(0.73, 0.59), (1.95, 0.37), (4.50, 2.14), (12.68, 7.74)]),
+        (Contender::MeasuredNotEarly, [(0.15, 0.00), (0.37, 0.00), (0.77, 0.11), (4.39, 4.68)]),
+        (Contender::Measured,         [(0.15, 0.15), (0.00, 0.00), (0.11, 0.08), (0.00, 0.00)]),
+    ];
+    let mut wrong = Vec::new();
+    for (contender, wants) in rows {
+        for (scenario, (cold, steady)) in known_scenarios().iter().zip(wants) {
+            let have = over(scenario, contender);
+            if (have.cold - cold).abs() > TOLERANCE || (have.steady - steady).abs() > TOLERANCE {
+                let label = (contender.name(), &scenario.speeds, scenario.delay);
+                wrong.push(format!("{label:?}: {:.2}/{:.2}, want {cold}/{steady}", have.cold, have.steady));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_default_is_never_behind_another_strategy() {
+    for scenario in known_scenarios() {
+        let measured = over(&scenario, Contender::Measured);
+        for other in [Contender::Fixed, Contender::Pull, Contender::StealHalf, Contender::Ratio] {
+            let have = over(&scenario, other);
+            let label = (other.name(), &scenario.speeds, scenario.delay);
+            assert!(measured.cold <= have.cold && measured.steady <= have.steady, "{label:?}: {measured:?}, {have:?}");
+        }
+    }
+}
+
+#[test]
+fn two_runs_of_a_seed_are_equal_and_seeds_differ() {
+    let scenario = Scenario { transfers: 200, sets: 5, stall: Some(Stall { permille: 5.0, length: 20.0 }), ..drifting(&[1.0, 2.0, 5.0], 4, 1.0, 3) };
+    let run = |seed| simulate(&Scenario { seed, ..scenario.clone() }, &Contender::ALL).expect("the machines are sound");
+    assert_eq!(run(3), run(3));
+    assert_ne!(run(3), run(4));
+}
+
+#[test]
+fn peers_of_any_number_and_depth_write_every_transfer() {
+    // The model itself refuses a transfer that is started twice and one that nobody starts.
+    for peers in 2..=5 {
+        for (transfers, depth, delay) in [(1, 1, 1.0), (7, 4, 0.0), (300, 32, 0.5), (300, 3, 40.0)] {
+            let speeds: Vec<f64> = (0..peers).map(|peer| f64::from(1u32 << peer)).collect();
+            let scenario = Scenario { transfers, depth, delay, sets: 4, flip: Some(2), ..drifting(&speeds, depth, delay, 1) };
+            let outcomes = simulate(&scenario, &Contender::ALL).expect("the machines are sound");
+            assert!(outcomes.iter().all(|outcome| outcome.sets.iter().all(|set| set.makespan_ns > 0)));
+        }
+    }
+}
+
+#[test]
+fn json_has_what_its_readers_rely_on() {
+    let scenario = Scenario { transfers: 60, sets: 6, flip: Some(3), minimum: Minimum::Delay, ..Scenario::default() };
+    let outcomes = simulate(&scenario, &Contender::ALL).expect("the machines are sound");
+    let json = to_json(&scenario, &outcomes);
+    for (index, contender) in Contender::ALL.into_iter().enumerate() {
+        let strategy = &json["strategies"][index];
+        assert_eq!(strategy["strategy"], contender.name());
+        for pointer in [
+            "/over_percent/cold",
+            "/over_percent/steady",
+            "/over_percent/all",
+            "/idle_percent",
+            "/messages_per_set",
+            "/hand_overs_per_set",
+            "/repeats_per_set",
+            "/sets/5/over_percent",
+        ] {
+            assert!(strategy.pointer(pointer).is_some_and(serde_json::Value::is_f64), "{pointer} is no number");
+        }
+        assert!(strategy.pointer("/sets/5/makespan_ns").is_some_and(serde_json::Value::is_u64));
+        assert_eq!(strategy["sets"].as_array().map(Vec::len), Some(6));
+    }
+    assert_eq!(json["kind"], "balance-simulation");
+    assert_eq!(json["arguments"]["speeds"], serde_json::json!([1.0, 4.0]));
+    assert_eq!(json["arguments"]["minimum"], "auto");
+    let (text, table) = side_by_side(&[(scenario.clone(), outcomes.clone()), (scenario.clone(), outcomes.clone())]);
+    assert_eq!(table["scenarios"][1]["strategies"][0]["strategy"], "fixed");
+    assert_eq!(text.lines().count(), 1 + Contender::ALL.len());
+    assert!(to_table(&scenario, &outcomes).contains("Over by set"));
+}
+
+/// Percentage points between the model and the reference.
+const TOLERANCE: f64 = 0.3;
