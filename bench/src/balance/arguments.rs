@@ -9,7 +9,8 @@ use crate::balance::{Contender, PEERS_MAX, Stall};
 /// Speeds as `1:8` or `1:2.5:4`.
 pub fn parse_speeds(text: &str) -> Result<Vec<f64>, String> {
     let usage = || format!("'{text}' is no list of speeds: write 2 to {PEERS_MAX} numbers such as 1:8 or 1:2.5:4");
-    let speeds: Vec<f64> = text.split(':').map(|part| part.trim().parse()).collect::<Result<_, _>>().map_err(|_| usage())?;
+    let speeds: Vec<f64> =
+        text.split(':').map(|part| part.trim().parse()).collect::<Result<_, _>>().map_err(|_| usage())?;
     if !(2..=PEERS_MAX).contains(&speeds.len()) {
         return Err(usage());
     }
@@ -22,8 +23,10 @@ pub fn parse_speeds(text: &str) -> Result<Vec<f64>, String> {
 /// Stalls as `permille:length`.
 pub fn parse_stall(text: &str) -> Result<Stall, String> {
     let usage = || {
-        format!("'{text}' is no stall: write how many of a thousand transfers stall (at most 1000), and by how many \
-                 transfers of the slowest peer (at most {AMOUNT_MAX}), such as 2:50")
+        format!(
+            "'{text}' is no stall: write how many of a thousand transfers stall (at most 1000), and by how many \
+                 transfers of the slowest peer (at most {AMOUNT_MAX}), such as 2:50"
+        )
     };
     let (permille, length) = text.split_once(':').ok_or_else(usage)?;
     let permille = permille.trim().parse().ok().filter(|value| (0.0..=1000.0).contains(value)).ok_or_else(usage)?;
@@ -44,8 +47,10 @@ pub fn parse_scatter(text: &str) -> Result<f64, String> {
 /// The minimum as a count, as a percentage of the set, or `auto`.
 pub fn parse_minimum(text: &str) -> Result<Minimum, String> {
     let usage = || {
-        format!("'{text}' is no minimum: write a number of transfers, a percentage of the set such as 2%, or auto, \
-                 which derives it from the delay of hand-overs")
+        format!(
+            "'{text}' is no minimum: write a number of transfers, a percentage of the set such as 2%, or auto, \
+                 which derives it from the delay of hand-overs"
+        )
     };
     if text == "auto" {
         return Ok(Minimum::Delay);
@@ -54,9 +59,11 @@ pub fn parse_minimum(text: &str) -> Result<Minimum, String> {
         None => text.parse().map(Minimum::Transfers).map_err(|_| usage()),
         Some(percent) => {
             let (whole, tenths) = percent.split_once('.').unwrap_or((percent, "0"));
-            let digits = |part: &str| part.parse::<u16>().ok().filter(|_| part.bytes().all(|byte| byte.is_ascii_digit()));
+            let digits =
+                |part: &str| part.parse::<u16>().ok().filter(|_| part.bytes().all(|byte| byte.is_ascii_digit()));
             let tenths = digits(tenths).filter(|&value| value < 10 && tenths.len() == 1);
-            let thousandths = digits(whole).zip(tenths).and_then(|(whole, tenths)| whole.checked_mul(10)?.checked_add(tenths));
+            let thousandths =
+                digits(whole).zip(tenths).and_then(|(whole, tenths)| whole.checked_mul(10)?.checked_add(tenths));
             thousandths.and_then(Permille::new).map(Minimum::Share).ok_or_else(usage)
         }
     }

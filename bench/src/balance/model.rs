@@ -226,7 +226,11 @@ impl Model<'_> {
                 self.set.missing -= 1;
             }
         }
-        if peer.in_flight.is_empty() { peer.idle_since = Some(self.now) } else { self.serve(index) }
+        if peer.in_flight.is_empty() {
+            peer.idle_since = Some(self.now)
+        } else {
+            self.serve(index)
+        }
         self.give(index, Event::Completed(work))?;
         if self.set.missing > 0 { self.turn(index) } else { Ok(()) }
     }

@@ -51,7 +51,12 @@ fn the_default_is_never_behind_another_strategy() {
 
 #[test]
 fn two_runs_of_a_seed_are_equal_and_seeds_differ() {
-    let scenario = Scenario { transfers: 200, sets: 5, stall: Some(Stall { permille: 5.0, length: 20.0 }), ..drifting(&[1.0, 2.0, 5.0], 4, 1.0, 3) };
+    let scenario = Scenario {
+        transfers: 200,
+        sets: 5,
+        stall: Some(Stall { permille: 5.0, length: 20.0 }),
+        ..drifting(&[1.0, 2.0, 5.0], 4, 1.0, 3)
+    };
     let run = |seed| simulate(&Scenario { seed, ..scenario.clone() }, &Contender::ALL).expect("the machines are sound");
     assert_eq!(run(3), run(3));
     assert_ne!(run(3), run(4));
@@ -63,7 +68,8 @@ fn peers_of_any_number_and_depth_write_every_transfer() {
     for peers in 2..=5 {
         for (transfers, depth, delay) in [(1, 1, 1.0), (7, 4, 0.0), (300, 32, 0.5), (300, 3, 40.0)] {
             let speeds: Vec<f64> = (0..peers).map(|peer| f64::from(1u32 << peer)).collect();
-            let scenario = Scenario { transfers, depth, delay, sets: 4, flip: Some(2), ..drifting(&speeds, depth, delay, 1) };
+            let scenario =
+                Scenario { transfers, depth, delay, sets: 4, flip: Some(2), ..drifting(&speeds, depth, delay, 1) };
             let outcomes = simulate(&scenario, &Contender::ALL).expect("the machines are sound");
             assert!(outcomes.iter().all(|outcome| outcome.sets.iter().all(|set| set.makespan_ns > 0)));
         }

@@ -138,8 +138,7 @@ mod tests {
         let calm = Scenario::default();
         let mean = |scenario: Scenario, spread: u64| {
             let mut world = World::new(&scenario);
-            (0..COUNT).map(|count| world.service(0, count * spread, count)).sum::<u64>() as f64
-                / (COUNT * UNIT) as f64
+            (0..COUNT).map(|count| world.service(0, count * spread, count)).sum::<u64>() as f64 / (COUNT * UNIT) as f64
         };
         assert_eq!(mean(calm.clone(), UNIT), 1.0);
         let noise = mean(Scenario { noise: 0.5, ..calm.clone() }, UNIT);
