@@ -16,19 +16,36 @@
 //!
 //! Two sets may be under way; a peer works at the oldest one that has something for it.
 //!
-//! - [`fixed`]: equal parts, no exchange. The baseline that every unequal pair of peers defeats.
-//! - [`pull`]: runs from one cursor. Within about a run of the optimum where taking one is free.
-//! - [`steal_half`]: whoever is dry takes half of what the other can still give.
-//! - [`ratio`]: the reference method: ratios that are stepped by what happened before.
-//! - [`measured`]: shares that follow what was measured, asked for before the asker is dry.
+//! - `fixed`: equal parts, no exchange. The baseline that every unequal pair of peers defeats.
+//! - `pull`: runs from one cursor. Within about a run of the optimum where taking one is free.
+//! - `steal_half`: whoever is dry takes half of what the other can still give.
+//! - `ratio`: the reference method: ratios that are stepped by what happened before.
+//! - `measured`: shares that follow what was measured, asked for before the asker is dry.
 
 use serde::{Deserialize, Serialize};
 
 use crate::units::{Extent, Nanos, PeerId, Permille};
 
+mod exchange;
 pub mod extents;
+mod fixed;
+mod learnt;
+mod machine;
+mod measured;
+mod pair;
+mod pull;
+mod rate;
+mod ratio;
+mod repeats;
+mod share;
+mod steal_half;
+#[cfg(test)]
+mod tests;
 
 use extents::Extents;
+pub use learnt::Learnt;
+pub use machine::Machine;
+pub use pair::Pair;
 
 /// Which rule shares the work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,12 +128,13 @@ pub enum Event<'a> {
     /// Every transfer of the set is written. What this peer still has in flight of it was repeated by others.
     Ended(View<'a>),
     /// A peer has died: nobody starts anything of the sets under way before [`Event::TakeUp`] deals out anew what is
-    /// missing. What is in flight goes on.
+    /// missing, what a common cursor still held included. What is in flight goes on.
     LayDown {
         /// Who.
         gone: PeerId,
     },
-    /// This peer's part of what is missing after a death. Several may come for a set.
+    /// This peer's part of what is missing after a death. For each set that was under way every living peer gets at
+    /// least one, an empty one if it has no part; several may come.
     TakeUp {
         /// Of which set.
         sequence: u32,
@@ -240,7 +258,7 @@ pub struct HandOver {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// It had nothing left to start.
+    /// It had nothing left.
     Dry,
     /// It was going to have nothing left before an answer could come.
     Early,

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   Controller::step(now, &observation) -> orders     each period, on the control thread: parameters only
-//!   Machine::handle(now, event, &mut actions)         inside the turn of the peer that owns the subject
+//!   Machine::handle(now, event) -> action             inside the turn of the peer that owns the subject
 //! ```
 //!
 //! - [`units`]: bytes, times, shares and ids as types of their own.

@@ -69,7 +69,7 @@ impl fmt::Display for Nanos {
 }
 
 /// A share in thousandths, 0 to 1000.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Permille(u16);
 
@@ -141,6 +141,13 @@ impl Extent {
         self.start += count;
         self.count -= count;
         front
+    }
+
+    /// Takes up to `count` off the back.
+    pub fn take_back(&mut self, count: u64) -> Extent {
+        let count = count.min(self.count);
+        self.count -= count;
+        Extent::new(self.end(), count)
     }
 
     /// Each of them in order.

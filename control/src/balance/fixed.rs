@@ -1,34 +1,20 @@
 //! Equal parts by count, given out at the start, and nothing after that.
+//!
+//! The other strategies that know nothing yet start from the same division.
 
-use super::{Action, Event};
-use crate::units::{Extent, PeerId};
+use crate::units::Extent;
 
-/// The machine of one peer.
-#[derive(Clone, Debug)]
-pub struct Fixed {
-    me: PeerId,
-    peers: u16,
-}
-
-impl Fixed {
-    pub(super) fn new(me: PeerId, peers: u16) -> Fixed {
-        Fixed { me, peers }
-    }
-
-    pub(super) fn handle(&mut self, event: Event) -> Option<Action> {
-        match event {
-            Event::Begin { transfers } => Some(Action::Assign(part(self.me, self.peers, transfers))),
-            Event::Dry => Some(Action::Finished),
-            Event::Drawn(_) => None,
-        }
-    }
-}
-
-/// Peer `me`'s part of `transfers`: parts differ by one at most and cover everything once.
-fn part(me: PeerId, peers: u16, transfers: u64) -> Extent {
-    let (peers, me) = (u64::from(peers), u64::from(me.0));
-    let (each, more) = (transfers / peers, transfers % peers);
-    Extent::new(me * each + me.min(more), each + u64::from(me < more))
+/// The parts of `transfers` for the living peers, by peer: they differ by one at most and cover everything once.
+pub(super) fn parts(transfers: u64, living: &[bool]) -> Vec<Extent> {
+    let alive = living.iter().filter(|&&lives| lives).count() as u64;
+    let mut rest = Extent::new(0, transfers);
+    let mut rank = 0;
+    let part = |&lives: &bool| {
+        let Some(each) = transfers.checked_div(alive).filter(|_| lives) else { return Extent::new(rest.start, 0) };
+        rank += 1;
+        rest.take_front(each + u64::from(rank <= transfers % alive))
+    };
+    living.iter().map(part).collect()
 }
 
 #[cfg(test)]
@@ -39,16 +25,18 @@ mod tests {
     fn parts_are_equal_and_cover_the_set() {
         #[rustfmt::skip]
         let cases = [
-            // peers, transfers, parts
-            (1, 5, vec![(0, 5)]),
-            (2, 5, vec![(0, 3), (3, 2)]),
-            (3, 2, vec![(0, 1), (1, 1), (2, 0)]),
-            (2, 0, vec![(0, 0), (0, 0)]),
+            // living, transfers, parts
+            (&[true][..],             5, vec![(0, 5)]),
+            (&[true, true],           5, vec![(0, 3), (3, 2)]),
+            (&[true, true, true],     2, vec![(0, 1), (1, 1), (2, 0)]),
+            (&[true, true],           0, vec![(0, 0), (0, 0)]),
+            (&[true, false, true],    5, vec![(0, 3), (3, 0), (3, 2)]),
+            (&[false, true],          3, vec![(0, 0), (0, 3)]),
+            (&[false, false],         3, vec![(0, 0), (0, 0)]),
         ];
-        for (peers, transfers, want) in cases {
-            let parts: Vec<_> =
-                (0..peers).map(|p| part(PeerId(p), peers, transfers)).map(|e| (e.start, e.count)).collect();
-            assert_eq!(parts, want, "{peers} peers, {transfers} transfers");
+        for (living, transfers, want) in cases {
+            let parts: Vec<_> = parts(transfers, living).into_iter().map(|e| (e.start, e.count)).collect();
+            assert_eq!(parts, want, "{living:?}, {transfers} transfers");
         }
     }
 }

@@ -1,55 +1,36 @@
-//! Runs from one cursor that all peers share: whoever is dry takes the next few transfers.
+//! Runs from one cursor that all peers share: whoever has room takes the next few transfers.
 //!
 //! Nobody plans, so nobody is wrong about speeds; the end is ragged by at most one run. The price is that a run must be
 //! long enough to be one piece on the devices, and short enough to end together: the controller sets its length.
 
-use super::{Action, Event};
+use super::Action;
+use super::share::Share;
 
-/// The machine of one peer.
-#[derive(Clone, Debug)]
-pub struct Pull {
-    run: u64,
-}
-
-impl Pull {
-    pub(super) fn new() -> Pull {
-        Pull { run: 1 }
-    }
-
-    pub(super) fn set_run(&mut self, transfers: u64) {
-        self.run = transfers.max(1);
-    }
-
-    pub(super) fn handle(&mut self, event: Event) -> Option<Action> {
-        match event {
-            Event::Begin { .. } => None,
-            Event::Dry => Some(Action::Draw { most: self.run }),
-            Event::Drawn(extent) if extent.is_empty() => Some(Action::Finished),
-            Event::Drawn(extent) => Some(Action::Assign(extent)),
-        }
-    }
+/// What a peer with room does: it draws from the oldest set whose cursor is not at its end.
+pub(super) fn draw<'a>(mut oldest_first: impl Iterator<Item = &'a Share>, most: u64) -> Option<Action> {
+    let share = oldest_first.find(|share| share.cursor_open)?;
+    Some(Action::Draw { sequence: share.sequence, most })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::Extent;
 
     #[test]
-    fn a_dry_peer_draws_until_the_cursor_is_at_its_end() {
-        let mut pull = Pull::new();
-        pull.set_run(4);
+    fn the_oldest_set_that_has_something_is_drawn_from() {
         #[rustfmt::skip]
         let cases = [
-            // why,                     event,                             want
-            ("a set begins",            Event::Begin { transfers: 9 },     None),
-            ("dry",                     Event::Dry,                        Some(Action::Draw { most: 4 })),
-            ("a whole run",             Event::Drawn(Extent::new(0, 4)),   Some(Action::Assign(Extent::new(0, 4)))),
-            ("the rest of the set",     Event::Drawn(Extent::new(8, 1)),   Some(Action::Assign(Extent::new(8, 1)))),
-            ("the end",                 Event::Drawn(Extent::new(9, 0)),   Some(Action::Finished)),
+            // why,                      older open, newer open, drawn from
+            ("both have",                true,       true,       Some(6)),
+            ("the older is at its end",  false,      true,       Some(7)),
+            ("both are",                 false,      false,      None),
         ];
-        for (why, event, want) in cases {
-            assert_eq!(pull.handle(event), want, "{why}");
+        for (why, older_open, newer_open, want) in cases {
+            let (mut older, mut newer) = (Share::new(), Share::new());
+            (older.sequence, older.cursor_open) = (6, older_open);
+            (newer.sequence, newer.cursor_open) = (7, newer_open);
+            let want = want.map(|sequence| Action::Draw { sequence, most: 4 });
+            assert_eq!(draw([&older, &newer].into_iter(), 4), want, "{why}");
         }
     }
 }

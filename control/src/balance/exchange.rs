@@ -1,0 +1,297 @@
+//! Asking and answering: one peer's dealings with all others.
+//!
+//! ```text
+//!   asker                                   victim
+//!   dry, or soon to be: whom?
+//!   offer(done, own, pair) ───────────────▶ merge the pair; decide the portion; take it from the back
+//!   merge the pair; the extents are mine ◀─────────────── answer(extents, pair)
+//! ```
+//!
+//! An answer never waits, and a peer has one offer out at a time, so crossing offers cannot block each other: a victim
+//! that is dry itself refuses, and a victim always keeps one transfer, so that none is passed to and fro for ever. Who
+//! has refused is not asked again before the work has moved.
+//!
+//! After a death all that was not started is dealt out anew, and letters from before it must not count: each names the
+//! deaths that its sender knows of, its *epoch*.
+
+use super::extents::Extents;
+use super::pair::{Pair, Side};
+use super::rate::Rate;
+use super::share::Share;
+use super::{Action, Answer, HandOver, Message, Minimum, Offer, Reason, Rules, Strategy, View};
+use super::{Learnt, measured, ratio, steal_half};
+use crate::units::{Nanos, PeerId, Permille};
+
+/// The dealings of one peer.
+#[derive(Clone, Debug)]
+pub(super) struct Exchange {
+    rules: Rules,
+    me: PeerId,
+    others: Vec<Other>,
+    asked: Option<Ask>,
+    epoch: u32,
+    /// From offer to answer, a moving mean; zero while unknown.
+    round_trip: Nanos,
+    /// The newest order, for [`Minimum::Delay`].
+    minimum: u64,
+    /// This peer has completed something since its last ask.
+    progressed: bool,
+}
+
+/// What is known of another peer.
+#[derive(Clone, Copy, Debug)]
+struct Other {
+    pair: Pair,
+    standing: Standing,
+}
+
+/// Whether a peer may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Open,
+    /// It refused before this peer was dry, and may be asked once more then.
+    RefusedEarly,
+    Refused,
+    /// It is dead, or this peer itself.
+    Gone,
+}
+
+/// An offer that is out.
+#[derive(Clone, Copy, Debug)]
+struct Ask {
+    at: Nanos,
+    to: PeerId,
+    sequence: u32,
+    reason: Reason,
+}
+
+impl Exchange {
+    pub(super) fn new(rules: Rules, me: PeerId, peers: u16, learnt: &Learnt) -> Exchange {
+        let other = |peer| Other {
+            pair: learnt.pair(me, peer),
+            standing: if peer == me { Standing::Gone } else { Standing::Open },
+        };
+        Exchange {
+            rules,
+            me,
+            others: (0..peers).map(PeerId).map(other).collect(),
+            asked: None,
+            epoch: 0,
+            round_trip: Nanos::ZERO,
+            minimum: 1,
+            progressed: true,
+        }
+    }
+
+    /// Why to ask about the oldest set now, if there is a reason.
+    pub(super) fn reason(&self, share: &Share, rate: &Rate) -> Option<Reason> {
+        if self.asked.is_some() || share.laid_down {
+            return None;
+        }
+        let early = self.rules.strategy == Strategy::Measured && self.rules.early;
+        let reason = if share.left() == 0 {
+            Reason::Dry
+        } else if !early || !self.progressed || !share.has_room() {
+            return None;
+        } else if share.pending() == 0 || rate.outruns(share.pending(), self.round_trip) {
+            Reason::Early
+        } else if self.round_trip == Nanos::ZERO && !share.probed && share.done >= share.left() {
+            Reason::Probe
+        } else {
+            return None;
+        };
+        self.others.iter().any(|other| other.standing.may_be_asked(reason)).then_some(reason)
+    }
+
+    /// Asks the peer that has the longest way to go.
+    pub(super) fn ask(&mut self, now: Nanos, view: View<'_>, share: &mut Share, reason: Reason) -> Option<Action> {
+        let to = self.longest(view, reason)?;
+        self.asked = Some(Ask { at: now, to, sequence: share.sequence, reason });
+        self.progressed = false;
+        share.probed |= reason == Reason::Probe;
+        let offer = Offer {
+            sequence: share.sequence,
+            epoch: self.epoch,
+            done: share.done,
+            own: share.left(),
+            round_trip: self.round_trip,
+            pair: self.others[to.index()].pair,
+        };
+        Some(Action::Send { to, message: Message::Offer(offer) })
+    }
+
+    /// Answers an offer, with what of the share is the asker's from now on.
+    pub(super) fn answer(&mut self, from: PeerId, offer: &Offer, share: Option<&mut Share>, rate: &Rate) -> Action {
+        let nothing = Permille::default();
+        let mut answer = Answer {
+            sequence: offer.sequence,
+            epoch: offer.epoch,
+            extents: Extents::new(),
+            in_flight: Extents::new(),
+            share: nothing,
+            pair: offer.pair,
+        };
+        let side = Side::of(self.me, from);
+        if let Some(other) = self.others.get_mut(from.index()).filter(|other| other.standing != Standing::Gone) {
+            other.pair.merge(offer.pair, side);
+            answer.pair = other.pair;
+            if let Some(share) = share.filter(|share| offer.epoch == self.epoch && !share.laid_down) {
+                self.decide(from, offer, share, rate, &mut answer);
+            }
+        }
+        Action::Send { to: from, message: Message::Answer(answer) }
+    }
+
+    /// Takes an answer; the note is for the report, and there is none of an answer that does not count.
+    pub(super) fn answered(
+        &mut self,
+        now: Nanos,
+        from: PeerId,
+        answer: &Answer,
+        share: Option<&mut Share>,
+    ) -> Option<HandOver> {
+        let matches = |ask: &mut Ask| ask.to == from && ask.sequence == answer.sequence;
+        if answer.epoch != self.epoch {
+            return None;
+        }
+        let ask = self.asked.take_if(matches)?;
+        let round_trip = now.since(ask.at);
+        self.round_trip = match self.round_trip {
+            Nanos::ZERO => round_trip,
+            mean => Nanos(mean.0 - mean.0 / 4 + round_trip.0 / 4),
+        };
+        let other = &mut self.others[from.index()];
+        other.pair.merge(answer.pair, Side::of(self.me, from));
+        if let Some(share) = share {
+            answer.extents.as_slice().iter().for_each(|&extent| share.receive(extent));
+            match (answer.extents.is_empty(), share.left()) {
+                (false, _) => self.forgive(),
+                (true, 0) => other.standing = Standing::Refused,
+                (true, _) => other.standing = Standing::RefusedEarly,
+            }
+        }
+        Some(HandOver {
+            at: now,
+            round_trip,
+            sequence: ask.sequence,
+            from,
+            to: self.me,
+            transfers: answer.extents.transfers(),
+            reason: ask.reason,
+            share: answer.share,
+        })
+    }
+
+    /// A set has ended: the pairs that this peer keeps learn from the final counts.
+    pub(super) fn learn(&mut self, view: View<'_>) {
+        let Some(&mine) = view.done.get(self.me.index()).filter(|_| self.rules.strategy == Strategy::Measured) else {
+            return;
+        };
+        for (other, &done) in self.others.iter_mut().zip(view.done).skip(self.me.index() + 1) {
+            measured::learn(&mut other.pair, view.sequence, [mine, done]);
+        }
+    }
+
+    /// A peer has died.
+    pub(super) fn lay_down(&mut self, gone: PeerId) {
+        self.epoch += 1;
+        self.asked = None;
+        self.forgive();
+        if let Some(other) = self.others.get_mut(gone.index()) {
+            other.standing = Standing::Gone;
+        }
+    }
+
+    /// The work has moved: whoever refused may be asked again.
+    pub(super) fn forgive(&mut self) {
+        for other in self.others.iter_mut().filter(|other| other.standing != Standing::Gone) {
+            other.standing = Standing::Open;
+        }
+    }
+
+    /// The newest order.
+    pub(super) fn set_minimum(&mut self, minimum: u64) {
+        if self.minimum != minimum {
+            self.minimum = minimum;
+            self.forgive();
+        }
+    }
+
+    /// This peer has completed something.
+    pub(super) fn progressed(&mut self) {
+        self.progressed = true;
+    }
+
+    pub(super) fn is_asking(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// What is known of this peer and another.
+    pub(super) fn pair(&self, other: PeerId) -> Option<Pair> {
+        self.others.get(other.index()).map(|other| other.pair).filter(Pair::is_known)
+    }
+
+    /// The portion, by the strategy.
+    fn decide(&mut self, from: PeerId, offer: &Offer, share: &mut Share, rate: &Rate, answer: &mut Answer) {
+        let (remaining, asker) = (share.left(), Side::of(from, self.me));
+        let movable = share.pending().min(remaining.saturating_sub(1));
+        let pair = &mut answer.pair;
+        let portion = match self.rules.strategy {
+            Strategy::Fixed | Strategy::Pull => 0,
+            Strategy::StealHalf => steal_half::portion(movable),
+            Strategy::Ratio => {
+                let minimum = match self.rules.minimum {
+                    Minimum::Transfers(transfers) => transfers,
+                    Minimum::Share(part) => part.of(share.transfers),
+                    Minimum::Delay => self.minimum,
+                };
+                let holding = ratio::Holding { remaining, movable, minimum };
+                let (portion, share) =
+                    ratio::portion(pair, asker.other(), offer.sequence, holding, self.rules.increment);
+                answer.share = share;
+                portion
+            }
+            Strategy::Measured => {
+                if self.round_trip == Nanos::ZERO {
+                    self.round_trip = offer.round_trip;
+                }
+                // The asker's count is as old as the offer, so this peer's is taken back to that time as well.
+                let round_trip = if offer.round_trip == Nanos::ZERO { self.round_trip } else { offer.round_trip };
+                let since = rate.millionths_in(Nanos(round_trip.0 / 2)) / 1_000_000;
+                let done = share.done.saturating_sub(u64::try_from(since).unwrap_or(u64::MAX));
+                measured::learn(pair, offer.sequence, asker.arrange(offer.done, done));
+                answer.share = pair.permille(asker);
+                let holding = measured::Holding { remaining, own: offer.own, movable, round_trip };
+                measured::portion(pair, asker, holding, rate)
+            }
+        };
+        self.others[from.index()].pair = *pair;
+        answer.extents = share.give(portion);
+        if !answer.extents.is_empty() {
+            self.forgive();
+        } else if self.rules.strategy == Strategy::Measured && self.rules.repeat {
+            answer.in_flight = share.in_flight();
+        }
+    }
+
+    /// Of those that may be asked, the one that needs the longest for what it has left. What it has done so far stands
+    /// for its speed.
+    fn longest(&self, view: View<'_>, reason: Reason) -> Option<PeerId> {
+        let mut longest: Option<(PeerId, u128, u128)> = None;
+        let figures = view.left.iter().zip(view.done);
+        for ((id, other), (&left, &done)) in (0..).map(PeerId).zip(&self.others).zip(figures) {
+            let (left, speed) = (u128::from(left), u128::from(done) + 1);
+            let longer = longest.is_none_or(|(_, most, its_speed)| left * its_speed > most * speed);
+            if left > 0 && longer && other.standing.may_be_asked(reason) {
+                longest = Some((id, left, speed));
+            }
+        }
+        longest.map(|(id, ..)| id)
+    }
+}
+
+impl Standing {
+    fn may_be_asked(self, reason: Reason) -> bool {
+        self == Standing::Open || (self == Standing::RefusedEarly && reason == Reason::Dry)
+    }
+}

@@ -1,0 +1,1 @@
+//! The machines together: what no table of one decider shows.
