@@ -82,7 +82,7 @@ enum Happening {
     /// The server has ended the first transfer in flight.
     Served { peer: usize },
     /// A letter arrives.
-    Letter { from: usize, to: usize, message: Message },
+    Letter { from: usize, to: usize, message: Box<Message> },
     /// A draw arrives at the cursor.
     Draw { peer: usize, sequence: u32, most: u64 },
     /// What was drawn arrives at the peer.
@@ -159,8 +159,10 @@ impl Model<'_> {
         let living = vec![true; self.peers.len()];
         let shares = self.learnt.division(self.contender.rules(self.scenario).strategy, transfers, &living);
         for (index, share) in shares.into_iter().enumerate() {
-            if self.peers[index].in_flight.is_empty() {
-                self.peers[index].idle_since = Some(self.now);
+            let peer = &mut self.peers[index];
+            peer.draws = 0;
+            if peer.in_flight.is_empty() {
+                peer.idle_since = Some(self.now);
             }
             self.give(index, Event::Begin { sequence, transfers, share })?;
         }
@@ -193,7 +195,7 @@ impl Model<'_> {
             Happening::Served { peer } => self.served(peer),
             Happening::Letter { from, to, message } => {
                 let from = PeerId(u16::try_from(from).expect("peers are few"));
-                self.give(to, Event::Heard { from, message })?;
+                self.give(to, Event::Heard { from, message: *message })?;
                 self.turn(to)
             }
             Happening::Draw { peer, sequence, most } => {
@@ -203,6 +205,7 @@ impl Model<'_> {
                 self.set.figures.messages += 1;
                 Ok(())
             }
+            Happening::Drawn { sequence, .. } if sequence != self.set.sequence => Ok(()),
             Happening::Drawn { peer, sequence, extent } => {
                 self.peers[peer].draws -= 1;
                 self.give(peer, Event::Drawn { sequence, extent })?;
@@ -259,7 +262,8 @@ impl Model<'_> {
             }
             Action::Send { to, message } => {
                 self.set.figures.messages += 1;
-                self.plan(self.half_delay(), Happening::Letter { from: index, to: to.index(), message });
+                let letter = Happening::Letter { from: index, to: to.index(), message: Box::new(message) };
+                self.plan(self.half_delay(), letter);
             }
             Action::Note(note) => {
                 self.set.figures.hand_overs += u64::from(note.transfers > 0);
