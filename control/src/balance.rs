@@ -79,7 +79,19 @@ pub struct Rules {
     pub repeat: bool,
 }
 
-/// The smallest portion worth a hand-over.
+impl Default for Rules {
+    fn default() -> Rules {
+        Rules {
+            strategy: Strategy::default(),
+            minimum: Minimum::Transfers(1),
+            increment: Permille::new(50).unwrap_or_default(),
+            early: true,
+            repeat: true,
+        }
+    }
+}
+
+/// The largest portion that is not worth a hand-over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Minimum {
     /// So many transfers.
@@ -114,8 +126,11 @@ pub enum Event<'a> {
         /// What it brought.
         extent: Extent,
     },
-    /// Transfers of one [`Work`] have ended.
+    /// Transfers of one [`Work`] have ended, all of it or any run of it.
     Completed(Work),
+    /// The rest of a [`Work`] that was not begun after all: it is pending again, before all else. A repeat that comes
+    /// back had no frame to go to, and no more of its set are started.
+    Returned(Work),
     /// [`Machine::wants_to_ask`] has named a set, and this is how its peers are doing.
     Look(View<'a>),
     /// A letter from another peer.

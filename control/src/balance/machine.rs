@@ -48,6 +48,7 @@ impl Machine {
             Event::Room { most } => return self.start(now, most),
             Event::Drawn { sequence, extent } => return self.drawn(now, sequence, extent),
             Event::Completed(work) => self.completed(now, work),
+            Event::Returned(work) => self.returned(now, work),
             Event::Look(view) => return self.ask(now, view),
             Event::Heard { from, message: Message::Offer(offer) } => {
                 let share = self.shares.iter_mut().find(|share| share.is(offer.sequence));
@@ -157,6 +158,15 @@ impl Machine {
         self.exchange.progressed();
         if let Some(share) = self.share_mut(work.sequence).filter(|_| !work.repeat) {
             share.complete(work.extent);
+        }
+    }
+
+    fn returned(&mut self, now: Nanos, work: Work) {
+        self.rate.returned(now, work.extent.count);
+        if work.repeat {
+            self.repeats.forget(work.sequence);
+        } else if let Some(share) = self.share_mut(work.sequence) {
+            share.take_back(work.extent);
         }
     }
 

@@ -26,6 +26,12 @@ impl Rate {
         self.completed += transfers;
     }
 
+    /// So many were not started after all.
+    pub(super) fn returned(&mut self, now: Nanos, transfers: u64) {
+        self.advance(now);
+        self.in_flight = self.in_flight.saturating_sub(transfers);
+    }
+
     /// A new set begins: what is known counts half from now on.
     pub(super) fn age(&mut self) {
         self.completed /= 2;

@@ -118,11 +118,30 @@ impl Share {
 
     /// Transfers of one run have ended. What was not in flight is not counted.
     pub(super) fn complete(&mut self, ended: Extent) {
-        let holds = |run: &Extent| !ended.is_empty() && run.start <= ended.start && ended.end() <= run.end();
-        let Some(index) = self.in_flight.iter().position(holds) else { return };
+        self.done += self.land(ended);
+    }
+
+    /// Transfers of one run were not begun after all. After a death they are dealt out anew with all that is missing.
+    pub(super) fn take_back(&mut self, returned: Extent) {
+        if self.land(returned) == 0 || self.laid_down {
+            return;
+        }
+        self.pending_transfers += returned.count;
+        match self.pending.front_mut() {
+            Some(first) if returned.end() == first.start => {
+                *first = Extent::new(returned.start, returned.count + first.count);
+            }
+            _ => self.pending.push_front(returned),
+        }
+    }
+
+    /// Takes them out of what is in flight, and tells how many they were: none if they were not there.
+    fn land(&mut self, part: Extent) -> u64 {
+        let holds = |run: &Extent| !part.is_empty() && run.start <= part.start && part.end() <= run.end();
+        let Some(index) = self.in_flight.iter().position(holds) else { return 0 };
         let run = self.in_flight[index];
-        let before = Extent::new(run.start, ended.start - run.start);
-        let after = Extent::new(ended.end(), run.end() - ended.end());
+        let before = Extent::new(run.start, part.start - run.start);
+        let after = Extent::new(part.end(), run.end() - part.end());
         match (before.is_empty(), after.is_empty()) {
             (true, true) => drop(self.in_flight.remove(index)),
             (false, true) => self.in_flight[index] = before,
@@ -132,8 +151,8 @@ impl Share {
                 self.in_flight.insert(index + 1, after);
             }
         }
-        self.in_flight_transfers -= ended.count;
-        self.done += ended.count;
+        self.in_flight_transfers -= part.count;
+        part.count
     }
 
     /// Gives up to `portion` away from the back, as far as one answer holds it.
@@ -250,6 +269,21 @@ mod tests {
         share.complete(Extent::new(4, 2));
         share.complete(Extent::new(6, 2));
         assert_eq!((share.done, share.left(), share.pending()), (11, 1, 1));
+    }
+
+    #[test]
+    fn what_was_not_begun_goes_back_to_the_front() {
+        let mut share = share(&[(0, 8), (20, 4)]);
+        share.start(6);
+        share.take_back(Extent::new(4, 2));
+        share.take_back(Extent::new(4, 2));
+        assert_eq!((share.pending(), share.left(), share.start(9)), (8, 12, Extent::new(4, 4)));
+        share.start(1);
+        share.take_back(Extent::new(6, 2));
+        assert_eq!(share.start(9), Extent::new(6, 2));
+        share.lay_down();
+        share.take_back(Extent::new(6, 2));
+        assert_eq!((share.pending(), share.left()), (0, 7), "after a death it is dealt out anew");
     }
 
     #[test]
