@@ -19,7 +19,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use bireme_control::balance::{Action, Event, Learnt, Machine, Message, Minimum, View, Work};
+use bireme_control::balance::{Action, Event, Learnt, Machine, Message, View, Work};
 use bireme_control::units::{Extent, Nanos, PeerId};
 
 use crate::balance::periodic::Periodic;
@@ -39,7 +39,7 @@ struct Model<'a> {
     world: World,
     peers: Vec<Peer>,
     learnt: Learnt,
-    control: Option<Periodic>,
+    control: Periodic,
     happenings: BinaryHeap<Reverse<Planned>>,
     planned: u64,
     now: u64,
@@ -62,7 +62,9 @@ struct Peer {
 #[derive(Debug, Default)]
 struct Progress {
     sequence: u32,
-    started: Vec<bool>,
+    /// Who has started it, a bit per peer.
+    starters: Vec<u16>,
+    owned: Vec<bool>,
     done: Vec<bool>,
     missing: u64,
     cursor: Extent,
@@ -109,15 +111,13 @@ impl Model<'_> {
             world: World::new(scenario),
             peers: (0..count).map(peer).collect(),
             learnt,
-            control: (rules.minimum == Minimum::Delay).then(|| Periodic::new(count)),
+            control: Periodic::new(count),
             happenings: BinaryHeap::new(),
             planned: 0,
             now: 0,
             set: Progress::default(),
         };
-        if model.control.is_some() {
-            model.plan(0, Happening::Period);
-        }
+        model.plan(0, Happening::Period);
         model
     }
 
@@ -134,14 +134,16 @@ impl Model<'_> {
         let count = usize::try_from(transfers).map_err(|_| "the sets are too large: lower --transfers".to_owned())?;
         self.set = Progress {
             sequence,
-            started: vec![false; count],
+            starters: vec![0; count],
+            owned: vec![false; count],
             done: vec![false; count],
             missing: transfers,
             cursor: Extent::new(0, transfers),
             figures: SetFigures { ideal_ns: ideal, ..SetFigures::default() },
         };
         self.begin_all(sequence, transfers)?;
-        let patience = transfers.saturating_mul(self.peers.len() as u64).saturating_mul(HAPPENINGS_MAX);
+        let work = transfers.saturating_add(self.scenario.depth as u64);
+        let patience = work.saturating_mul(self.peers.len() as u64).saturating_mul(HAPPENINGS_MAX);
         let mut happened = 0;
         while self.set.missing > 0 {
             happened += 1;
@@ -220,9 +222,7 @@ impl Model<'_> {
         let Some(work) = peer.in_flight.pop_front() else {
             return Err(self.fault("a server worked at nothing"));
         };
-        if let Some(control) = &mut self.control {
-            control.completed(index);
-        }
+        self.control.completed(index);
         if work.sequence == self.set.sequence {
             let done = place(&mut self.set.done, work);
             if !std::mem::replace(done, true) {
@@ -267,9 +267,7 @@ impl Model<'_> {
             }
             Action::Note(note) => {
                 self.set.figures.hand_overs += u64::from(note.transfers > 0);
-                if let Some(control) = &mut self.control {
-                    control.note(&note);
-                }
+                self.control.note(&note);
             }
         }
         Ok(true)
@@ -280,10 +278,14 @@ impl Model<'_> {
         if work.sequence != self.set.sequence || count != 1 || start >= self.scenario.transfers {
             return Err(self.fault(&format!("peer {index} starts {count} transfers from {start} on")));
         }
+        let starters = place(&mut self.set.starters, work);
+        if std::mem::replace(starters, *starters | 1 << index) & 1 << index != 0 {
+            return Err(self.fault(&format!("peer {index} starts transfer {start}, which it started before")));
+        }
         if work.repeat {
             self.set.figures.repeats += 1;
-        } else if std::mem::replace(place(&mut self.set.started, work), true) {
-            return Err(self.fault(&format!("peer {index} starts transfer {start}, which was started before")));
+        } else if std::mem::replace(place(&mut self.set.owned, work), true) {
+            return Err(self.fault(&format!("peer {index} starts transfer {start}, which is another peer's")));
         }
         let peer = &mut self.peers[index];
         peer.in_flight.push_back(work);
@@ -303,8 +305,7 @@ impl Model<'_> {
     }
 
     fn period(&mut self) -> Result<(), String> {
-        let Some(control) = &mut self.control else { return Ok(()) };
-        for (peer, minimum) in self.peers.iter_mut().zip(control.minimums(self.now, self.set.missing)) {
+        for (peer, minimum) in self.peers.iter_mut().zip(self.control.minimums(self.now, self.set.missing)) {
             peer.machine.set_minimum(minimum);
         }
         self.plan(Periodic::PERIOD.0, Happening::Period);
@@ -332,7 +333,7 @@ impl Model<'_> {
 }
 
 /// A transfer's place in a table of the set.
-fn place(table: &mut [bool], work: Work) -> &mut bool {
+fn place<T>(table: &mut [T], work: Work) -> &mut T {
     &mut table[usize::try_from(work.extent.start).expect("checked at the start of the work")]
 }
 
@@ -356,5 +357,5 @@ impl PartialEq for Planned {
 
 impl Eq for Planned {}
 
-/// More happenings per transfer and peer than any exchange needs.
+/// More happenings per peer and transfer or place in its ring than any exchange needs.
 const HAPPENINGS_MAX: u64 = 100;

@@ -16,13 +16,13 @@ pub(super) struct Periodic {
 impl Periodic {
     pub(super) fn new(peers: u16) -> Periodic {
         let count = usize::from(peers);
-        let seen = Observation { completed: vec![0; count], remaining: 0 };
+        let seen = Observation { completed: vec![0; count], remaining: 0, round_trip: vec![Nanos::ZERO; count] };
         Periodic { controller: Controller::new(peers), seen }
     }
 
     /// A peer's ask was answered.
     pub(super) fn note(&mut self, note: &HandOver) {
-        let _ = note;
+        self.seen.round_trip[note.to.index()] = note.round_trip;
     }
 
     /// One more transfer was completed.
@@ -33,7 +33,7 @@ impl Periodic {
     /// One period: the minimum of every peer.
     pub(super) fn minimums(&mut self, now: u64, left: u64) -> impl Iterator<Item = u64> {
         self.seen.remaining = left;
-        self.controller.step(Nanos(now), &self.seen).iter().map(|orders| orders.run)
+        self.controller.step(Nanos(now), &self.seen).iter().map(|orders| orders.minimum)
     }
 
     /// As in the data plane.
