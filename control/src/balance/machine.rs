@@ -49,7 +49,7 @@ impl Machine {
             Event::Drawn { sequence, extent } => return self.drawn(now, sequence, extent),
             Event::Completed(work) => self.completed(now, work),
             Event::Returned(work) => self.returned(now, work),
-            Event::Look(view) => return self.ask(now, view),
+            Event::Look(view) => return self.look(now, view),
             Event::Heard { from, message: Message::Offer(offer) } => {
                 let share = self.shares.iter_mut().find(|share| share.is(offer.sequence));
                 return Some(self.exchange.answer(from, &offer, share, &self.rate));
@@ -57,7 +57,7 @@ impl Machine {
             Event::Heard { from, message: Message::Answer(answer) } => {
                 return self.answered(now, from, &answer).map(Action::Note);
             }
-            Event::Ended(view) => self.ended(view),
+            Event::Ended(view) => self.ended(view.sequence),
             Event::LayDown { gone } => {
                 self.exchange.lay_down(gone);
                 self.repeats = Repeats::default();
@@ -80,7 +80,7 @@ impl Machine {
             return None;
         }
         let share = self.oldest()?;
-        self.exchange.reason(share, &self.rate).map(|_| share.sequence)
+        self.exchange.wants_view(share, &self.rate).then_some(share.sequence)
     }
 
     /// An offer of this peer is not answered yet.
@@ -170,13 +170,12 @@ impl Machine {
         }
     }
 
-    fn ask(&mut self, now: Nanos, view: View<'_>) -> Option<Action> {
+    fn look(&mut self, now: Nanos, view: View<'_>) -> Option<Action> {
         if self.wants_to_ask()? != view.sequence {
             return None;
         }
         let share = self.shares.iter_mut().find(|share| share.is(view.sequence))?;
-        let reason = self.exchange.reason(share, &self.rate)?;
-        self.exchange.ask(now, view, share, reason)
+        self.exchange.look(now, view, share, &self.rate)
     }
 
     fn answered(&mut self, now: Nanos, from: PeerId, answer: &Answer) -> Option<HandOver> {
@@ -191,11 +190,10 @@ impl Machine {
         Some(note)
     }
 
-    fn ended(&mut self, view: View<'_>) {
-        self.exchange.learn(view);
+    fn ended(&mut self, sequence: u32) {
         self.exchange.forgive();
-        self.repeats.forget(view.sequence);
-        if let Some(share) = self.share_mut(view.sequence) {
+        self.repeats.forget(sequence);
+        if let Some(share) = self.share_mut(sequence) {
             share.end();
         }
     }

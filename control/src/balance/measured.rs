@@ -37,7 +37,12 @@ pub(super) fn learn(pair: &mut Pair, sequence: u32, done: [u64; 2]) {
     let measured = u32::try_from(u128::from(ONE) * u128::from(low) / total).unwrap_or(ONE);
     let rho = match pair.rho {
         None => measured,
-        Some(rho) => u32::midpoint(rho.min(ONE), measured),
+        Some(rho) => {
+            let whole = u128::from(done[0]) + u128::from(done[1]);
+            let gain = (total * u128::from(GAIN) / whole.max(1)).min(u128::from(ONE / 2));
+            let one = u128::from(ONE);
+            u32::try_from((u128::from(rho) * (one - gain) + u128::from(measured) * gain) / one).unwrap_or(ONE)
+        }
     };
     pair.rho = Some(rho.clamp(RHO_MIN, RHO_MAX));
     pair.set.counted = done;
@@ -56,6 +61,7 @@ pub(super) fn portion(pair: &Pair, asker: Side, holding: Holding, victim_rate: &
     u64::try_from(wanted.saturating_sub(own) / one).unwrap_or(u64::MAX).min(holding.movable)
 }
 
+const GAIN: u32 = 4 * ONE;
 /// Fewer completions than this say nothing.
 const EVIDENCE_MIN: u64 = 8;
 
