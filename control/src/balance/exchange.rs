@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!   asker                                   victim
-//!   dry, or soon to be: whom?
-//!   offer(done, own, pair) ───────────────▶ merge the pair; decide the portion; take it from the back
+//!   dry, or soon to be: look at all,
+//!   learn, choose whom to ask
+//!   offer(own, pair) ─────────────────────▶ merge the pair; decide the portion; take it from the back
 //!   merge the pair; the extents are mine ◀─────────────── answer(extents, pair)
 //! ```
 //!

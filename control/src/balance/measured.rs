@@ -1,9 +1,11 @@
 //! Shares that follow what was measured.
 //!
-//! `rho` is the share of the lower peer of what a pair completes. Each ask carries the asker's count, so that the victim
-//! can compare what both did since the last ask; half of the difference is taken over each time, all of it the first
-//! time. From then on an asker gets what brings both to the end at the same time. With `own` and `remaining` as they will
-//! be when the answer arrives, a round trip after the offer was sent and half of one after it was heard:
+//! `rho` is the share of the lower peer of what a pair completes. A peer that looks at the others, to ask or once at half
+//! of its part, compares what it has done since the last look with what they have done; half of the difference is taken
+//! over each time, all of it the first time. Who has idled is not compared: then the counts show the division and not
+//! the speeds. The record of the pair goes with the offer, and the asker gets what brings both to the end at the same
+//! time. With `own` and `remaining` as they will be when the answer arrives, a round trip after the offer was sent and
+//! half of one after it was heard:
 //!
 //! ```text
 //!   portion = share of the asker x (own + remaining) - own
@@ -37,12 +39,7 @@ pub(super) fn learn(pair: &mut Pair, sequence: u32, done: [u64; 2]) {
     let measured = u32::try_from(u128::from(ONE) * u128::from(low) / total).unwrap_or(ONE);
     let rho = match pair.rho {
         None => measured,
-        Some(rho) => {
-            let whole = u128::from(done[0]) + u128::from(done[1]);
-            let gain = (total * u128::from(GAIN) / whole.max(1)).min(u128::from(ONE / 2));
-            let one = u128::from(ONE);
-            u32::try_from((u128::from(rho) * (one - gain) + u128::from(measured) * gain) / one).unwrap_or(ONE)
-        }
+        Some(rho) => u32::midpoint(rho.min(ONE), measured),
     };
     pair.rho = Some(rho.clamp(RHO_MIN, RHO_MAX));
     pair.set.counted = done;
@@ -61,7 +58,6 @@ pub(super) fn portion(pair: &Pair, asker: Side, holding: Holding, victim_rate: &
     u64::try_from(wanted.saturating_sub(own) / one).unwrap_or(u64::MAX).min(holding.movable)
 }
 
-const GAIN: u32 = 4 * ONE;
 /// Fewer completions than this say nothing.
 const EVIDENCE_MIN: u64 = 8;
 
