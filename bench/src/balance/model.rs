@@ -153,6 +153,7 @@ impl Model<'_> {
                 None => return Err(self.fault(&format!("{} transfers are nobody's", self.set.missing))),
             }
         }
+        assert!(!self.set.done.contains(&false), "a set ends when each of its transfers is done");
         self.end_all(begin);
         Ok(std::mem::take(&mut self.set.figures))
     }

@@ -143,9 +143,9 @@ mod tests {
         assert_eq!(mean(calm.clone(), UNIT), 1.0);
         let noise = mean(Scenario { noise: 0.5, ..calm.clone() }, UNIT);
         assert!((noise - 1.0).abs() < 0.02, "{noise}");
-        let stall = Some(Stall { permille: 2.0, length: 50.0 });
+        let stall = Some(Stall { permille: 500.0, length: 1.0 });
         let stalled = mean(Scenario { stall, ..calm.clone() }, UNIT);
-        assert!((stalled - 1.1).abs() < 0.02, "{stalled}");
+        assert!((stalled - 1.5).abs() < 0.02, "{stalled}");
         // The mean of 1/rate is exp(sigma^2) when the rate is lognormal with mean 1.
         let drift = mean(Scenario { drift: 0.4, ..calm.clone() }, 40 * UNIT);
         assert!((drift - 0.16f64.exp()).abs() < 0.03, "{drift}");
