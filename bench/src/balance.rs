@@ -38,7 +38,7 @@ pub struct Scenario {
     pub sets: usize,
     /// How much single transfers scatter: standard deviation over mean.
     pub noise: f64,
-    /// How much speeds wander: the deviation of their logarithm. Over 400 slow transfers a third of a deviation is left.
+    /// How much speeds wander: the deviation of their logarithm. Of a deviation 0.9 is left after 40 slow transfers.
     pub drift: f64,
     /// In the middle of this set, counted from 1, the speeds change places.
     pub flip: Option<usize>,

@@ -101,11 +101,11 @@ fn bounded(text: &str, most: f64) -> Result<f64, String> {
     value.ok_or_else(|| format!("'{text}' is out of bounds: write a number from 0 to {most}"))
 }
 
-/// A thousand sets of a million transfers at the least speed still fit into 64 bits of nanoseconds.
+// A thousand sets of a hundred thousand transfers, all of them stalled, still fit into 64 bits of nanoseconds.
 const SPEED_MIN: f64 = 0.001;
 const SPEED_MAX: f64 = 1000.0;
-const AMOUNT_MAX: f64 = 100_000.0;
-const SCATTER_MAX: f64 = 3.0;
+const AMOUNT_MAX: f64 = 1000.0;
+const SCATTER_MAX: f64 = 1.0;
 
 #[cfg(test)]
 mod tests {
@@ -124,7 +124,7 @@ mod tests {
         for text in ["", "2", "2:", "1001:1", "-1:1", "2:nan", "2:1e9"] {
             assert!(parse_stall(text).is_err(), "{text}");
         }
-        assert!(parse_amount("nan").is_err() && parse_amount("-0.1").is_err() && parse_scatter("4").is_err());
+        assert!(parse_amount("nan").is_err() && parse_amount("-0.1").is_err() && parse_scatter("1.1").is_err());
         assert_eq!(parse_amount("0.01"), Ok(0.01));
         assert_eq!(parse_contender("steal-half"), Ok(Contender::StealHalf));
         assert!(parse_contender("steal").is_err_and(|sentence| sentence.contains("steal-half")));

@@ -142,16 +142,8 @@ impl Model<'_> {
             figures: SetFigures { ideal_ns: ideal, ..SetFigures::default() },
         };
         self.begin_all(sequence, transfers)?;
-        let work = transfers.saturating_add(self.scenario.depth as u64);
-        let patience = work.saturating_mul(self.peers.len() as u64).saturating_mul(HAPPENINGS_MAX);
-        let mut happened = 0;
         while self.set.missing > 0 {
-            happened += 1;
-            match self.happenings.pop() {
-                Some(Reverse(next)) if happened <= patience => self.happen(next)?,
-                Some(_) => return Err(self.fault("its peers talk without end")),
-                None => return Err(self.fault(&format!("{} transfers are nobody's", self.set.missing))),
-            }
+            self.step()?;
         }
         assert!(!self.set.done.contains(&false), "a set ends when each of its transfers is done");
         self.end_all(begin);
@@ -190,6 +182,21 @@ impl Model<'_> {
                 }
             }
         }
+    }
+
+    /// The next happening; an error if none but the controller's period can follow, or too much was said already.
+    fn step(&mut self) -> Result<(), String> {
+        if let Some(Reverse(next)) = self.happenings.pop() {
+            self.happen(next)?;
+        }
+        if self.happenings.len() <= 1 && self.set.missing > 0 {
+            return Err(self.fault(&format!("{} transfers are nobody's", self.set.missing)));
+        }
+        let work = self.scenario.transfers + self.scenario.depth as u64;
+        if self.set.figures.messages > work * self.peers.len() as u64 * MESSAGES_MAX {
+            return Err(self.fault("its peers talk without end"));
+        }
+        Ok(())
     }
 
     fn happen(&mut self, next: Planned) -> Result<(), String> {
@@ -358,5 +365,5 @@ impl PartialEq for Planned {
 
 impl Eq for Planned {}
 
-/// More happenings per peer and transfer or place in its ring than any exchange needs.
-const HAPPENINGS_MAX: u64 = 100;
+/// More messages per peer and transfer or place in its ring than any exchange needs.
+const MESSAGES_MAX: u64 = 100;

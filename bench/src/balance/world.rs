@@ -13,8 +13,8 @@ pub(super) struct World {
     costs: Vec<f64>,
     noise_sigma: f64,
     drift_sigma: f64,
-    /// The drift so far, one value per [`DRIFT_STEP`], by peer.
-    drifts: Vec<Vec<f64>>,
+    /// The last step of the drift that was asked for, and its value, by peer.
+    drifts: Vec<(u64, f64)>,
     stall: Option<(f64, f64)>,
     seed: u64,
     flip_at: u64,
@@ -27,7 +27,7 @@ impl World {
             costs: scenario.speeds.iter().map(|speed| UNIT as f64 * slowest / speed).collect(),
             noise_sigma: (1.0 + scenario.noise * scenario.noise).ln().sqrt(),
             drift_sigma: scenario.drift,
-            drifts: vec![Vec::new(); scenario.speeds.len()],
+            drifts: vec![(u64::MAX, 0.0); scenario.speeds.len()],
             stall: scenario.stall.map(|stall| (stall.permille / 1000.0, stall.length * UNIT as f64)),
             seed: scenario.seed,
             flip_at: u64::MAX,
@@ -80,15 +80,16 @@ impl World {
         end
     }
 
-    /// An autoregressive walk with mean 0 and variance 1: steps of [`DRIFT_STEP`], each keeping nine tenths of the last.
+    /// An autoregressive walk with mean 0 and variance 1, in steps of [`DRIFT_STEP`]: each keeps nine tenths of the one
+    /// before and adds something new, so it is the sum of the newest, with less of each older one.
     fn drift(&mut self, peer: usize, at: u64) -> f64 {
-        let step = usize::try_from(at / DRIFT_STEP).unwrap_or(usize::MAX);
-        let known = &mut self.drifts[peer];
-        while known.len() <= step {
-            let fresh = random::gaussian(self.seed, stream(peer, DRIFT), known.len() as u64);
-            known.push(known.last().map_or(fresh, |last| KEPT * last + (1.0 - KEPT * KEPT).sqrt() * fresh));
+        let step = at / DRIFT_STEP;
+        if self.drifts[peer].0 != step {
+            let fresh = |age: u64| random::gaussian(self.seed, stream(peer, DRIFT), DRIFT_MEMORY + step - age);
+            let sum = (0..DRIFT_MEMORY).rev().fold(0.0, |sum, age| KEPT * sum + fresh(age));
+            self.drifts[peer] = (step, (1.0 - KEPT * KEPT).sqrt() * sum);
         }
-        known[step]
+        self.drifts[peer].1
     }
 }
 
@@ -106,6 +107,8 @@ fn stream(peer: usize, kind: u64) -> u64 {
 pub(super) const UNIT: u64 = 5_040_000;
 const DRIFT_STEP: u64 = 40 * UNIT;
 const KEPT: f64 = 0.9;
+/// Steps after which less than a thousandth is kept.
+const DRIFT_MEMORY: u64 = 66;
 const NOISE: u64 = 0;
 const DRIFT: u64 = 1;
 const STALL: u64 = 2;
@@ -149,6 +152,11 @@ mod tests {
         // The mean of 1/rate is exp(sigma^2) when the rate is lognormal with mean 1.
         let drift = mean(Scenario { drift: 0.4, ..calm.clone() }, 40 * UNIT);
         assert!((drift - 0.16f64.exp()).abs() < 0.03, "{drift}");
+        let mut wandering = World::new(&calm);
+        let kept =
+            (0..COUNT).map(|step| wandering.drift(0, step * DRIFT_STEP) * wandering.drift(0, (step + 1) * DRIFT_STEP));
+        let kept = kept.sum::<f64>() / COUNT as f64;
+        assert!((kept - KEPT).abs() < 0.05, "neighbours have {kept} in common");
         let mut world = World::new(&calm);
         world.flip(10);
         assert_eq!((world.service(0, 9, 0), world.service(0, 10, 0)), (UNIT, UNIT / 4));

@@ -22,11 +22,11 @@ struct Cli {
     /// comparison only: the default strategy without its repeats at the end, and also without its early ask.
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = arguments::parse_contender)]
     strategies: Vec<Contender>,
-    #[command(flatten)]
-    simulation: Simulation,
     /// Write the JSON to this file; "-" is standard output, in place of the table.
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    simulation: Simulation,
 }
 
 #[derive(Args, Debug)]
@@ -39,7 +39,7 @@ struct Simulation {
     #[arg(long, value_name = "LIST", default_value = "1:4", value_parser = Speeds::parse)]
     speeds: Speeds,
     /// Transfers of each set.
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     transfers: u32,
     /// From an offer to its answer, in transfers of the slowest peer.
     #[arg(long, value_name = "TIME", default_value_t = 1.0, value_parser = arguments::parse_amount)]
