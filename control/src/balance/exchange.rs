@@ -35,6 +35,8 @@ pub(super) struct Exchange {
     round_trip: Nanos,
     /// The newest order, for [`Minimum::Delay`].
     minimum: u64,
+    /// What it was when another refused last; zero if nobody has.
+    minimum_refused: u64,
     /// This peer has completed something since its last ask.
     progressed: bool,
 }
@@ -80,6 +82,7 @@ impl Exchange {
             epoch: 0,
             round_trip: Nanos::ZERO,
             minimum: 1,
+            minimum_refused: 0,
             progressed: true,
         }
     }
@@ -154,10 +157,11 @@ impl Exchange {
         other.pair.merge(answer.pair, Side::of(self.me, from));
         if let Some(share) = share {
             answer.extents.as_slice().iter().for_each(|&extent| share.receive(extent));
-            match (answer.extents.is_empty(), share.left()) {
-                (false, _) => self.forgive(),
-                (true, 0) => other.standing = Standing::Refused,
-                (true, _) => other.standing = Standing::RefusedEarly,
+            if !answer.extents.is_empty() {
+                self.forgive();
+            } else {
+                other.standing = if share.left() == 0 { Standing::Refused } else { Standing::RefusedEarly };
+                self.minimum_refused = self.minimum;
             }
         }
         Some(HandOver {
@@ -184,15 +188,17 @@ impl Exchange {
 
     /// The work has moved: whoever refused may be asked again.
     pub(super) fn forgive(&mut self) {
+        self.minimum_refused = 0;
         for other in self.others.iter_mut().filter(|other| other.standing != Standing::Gone) {
             other.standing = Standing::Open;
         }
     }
 
-    /// The newest order.
+    /// The newest order. Only a smaller minimum can turn a refusal into an assent.
     pub(super) fn set_minimum(&mut self, minimum: u64) {
-        if self.minimum != minimum {
-            self.minimum = minimum;
+        self.minimum = minimum;
+        let matters = self.rules.strategy == Strategy::Ratio && self.rules.minimum == Minimum::Delay;
+        if matters && minimum < self.minimum_refused {
             self.forgive();
         }
     }

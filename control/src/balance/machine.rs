@@ -35,7 +35,7 @@ impl Machine {
             shares: [Share::new(), Share::new()],
             exchange: Exchange::new(rules, me, peers, learnt),
             rate: Rate::default(),
-            repeats: Repeats::default(),
+            repeats: Repeats::new(),
             run: 1,
             room: 0,
         }
@@ -60,7 +60,7 @@ impl Machine {
             Event::Ended(view) => self.ended(view.sequence),
             Event::LayDown { gone } => {
                 self.exchange.lay_down(gone);
-                self.repeats = Repeats::default();
+                self.repeats.cancel();
                 self.shares.iter_mut().for_each(Share::lay_down);
             }
             Event::TakeUp { sequence, extent } => {
@@ -99,7 +99,8 @@ impl Machine {
         self.run = transfers.max(1);
     }
 
-    /// Takes the controller's newest order for [`Minimum::Delay`](super::Minimum::Delay).
+    /// Takes the controller's newest order for [`Minimum::Delay`](super::Minimum::Delay); a smaller one than that with
+    /// which others refused lets them be asked again.
     pub fn set_minimum(&mut self, minimum: u64) {
         self.exchange.set_minimum(minimum);
     }
@@ -164,7 +165,7 @@ impl Machine {
     fn returned(&mut self, now: Nanos, work: Work) {
         self.rate.returned(now, work.extent.count);
         if work.repeat {
-            self.repeats.forget(work.sequence);
+            self.repeats.close(work.sequence);
         } else if let Some(share) = self.share_mut(work.sequence) {
             share.take_back(work.extent);
         }
@@ -183,16 +184,16 @@ impl Machine {
         let note = self.exchange.answered(now, from, answer, share.as_deref_mut())?;
         if share.is_some_and(|share| share.left() == 0) && self.rules.repeat {
             let pair = self.exchange.pair(from).unwrap_or_default();
-            self.repeats = Repeats::plan(answer.sequence, &answer.in_flight, pair.share(Side::of(self.me, from)));
+            self.repeats.plan(answer.sequence, &answer.in_flight, pair.share(Side::of(self.me, from)));
         } else if !answer.extents.is_empty() {
-            self.repeats = Repeats::default();
+            self.repeats.cancel();
         }
         Some(note)
     }
 
     fn ended(&mut self, sequence: u32) {
         self.exchange.forgive();
-        self.repeats.forget(sequence);
+        self.repeats.end(sequence);
         if let Some(share) = self.share_mut(sequence) {
             share.end();
         }
