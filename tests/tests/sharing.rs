@@ -19,7 +19,7 @@ use bireme_tests::members::Files;
 
 const SETS: u32 = 4;
 const PAGES: u64 = 61;
-const BYTES: usize = (PAGES as usize - 1) * (256 << 10) + 4097;
+const BYTES: usize = 60 * (256 << 10) + 4097;
 
 fn handles(devices: usize) -> Handles {
     Handles { gauges: Arc::new(Gauges::new(devices)), stop: Arc::new(AtomicBool::new(false)) }

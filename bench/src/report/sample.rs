@@ -24,6 +24,7 @@ pub(crate) fn outcome() -> Outcome {
         commit: Nanos(1_800_000),
         divided: vec![128, 128],
         done: vec![150, 106],
+        finished: vec![Nanos::from_millis(480), Nanos::from_millis(478)],
     };
     Outcome {
         kind: Kind::Offload,
