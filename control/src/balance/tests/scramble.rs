@@ -51,18 +51,47 @@ struct Set {
     published: Vec<(u64, u64)>,
 }
 
+/// What has happened: a property that was never put to the test holds always.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    pub(super) messages: u64,
+    pub(super) hand_overs: u64,
+    pub(super) refusals: u64,
+    /// Answers with extents that came after a death and did not count.
+    pub(super) void: u64,
+    pub(super) repeats: u64,
+    pub(super) returned: u64,
+    pub(super) deaths: u64,
+    pub(super) dealt_out: u64,
+}
+
+impl Seen {
+    pub(super) fn add(&mut self, other: Seen) {
+        self.messages += other.messages;
+        self.hand_overs += other.hand_overs;
+        self.refusals += other.refusals;
+        self.void += other.void;
+        self.repeats += other.repeats;
+        self.returned += other.returned;
+        self.deaths += other.deaths;
+        self.dealt_out += other.dealt_out;
+    }
+}
+
 pub(super) struct Scramble {
     play: Play,
     machines: Vec<Machine>,
     alive: Vec<bool>,
     epochs: Vec<u32>,
     deaths: u32,
+    /// The deaths that a peer was told of.
+    buried: Vec<Vec<usize>>,
     sets: BTreeMap<u32, Set>,
     next: u32,
     orders: Vec<VecDeque<Order>>,
     works: Vec<Vec<Work>>,
     letters: Vec<(usize, usize, Message)>,
-    pub(super) messages: u64,
+    pub(super) seen: Seen,
     now: u64,
     random: u64,
 }
@@ -76,12 +105,13 @@ impl Scramble {
             alive: vec![true; peers],
             epochs: vec![0; peers],
             deaths: 0,
+            buried: vec![Vec::new(); peers],
             sets: BTreeMap::new(),
             next: 0,
             orders: vec![VecDeque::new(); peers],
             works: vec![Vec::new(); peers],
             letters: Vec::new(),
-            messages: 0,
+            seen: Seen::default(),
             now: 0,
             random: play.seed | 1,
             play,
@@ -122,8 +152,10 @@ impl Scramble {
     fn turn(&mut self, peer: usize) {
         match self.draw(8) {
             0 => self.obey(peer),
-            1 => self.complete(peer),
-            2 => self.post(peer),
+            // The higher a peer, the slower it is; letters are as slow.
+            1 if self.draw(1 + 4 * peer as u64) == 0 => self.complete(peer),
+            2 if self.draw(3) == 0 => self.post(peer),
+            1 | 2 => {}
             3 => {
                 let (run, minimum) = (1 + self.draw(4), self.draw(3));
                 self.machines[peer].set_run(run);
@@ -145,7 +177,7 @@ impl Scramble {
     /// What the engine does: it begins and ends sets, sees deaths, and deals out what is missing after one.
     fn engine(&mut self) {
         let living = self.alive.iter().filter(|&&alive| alive).count();
-        if self.deaths < u32::from(self.play.deaths) && living > 1 && self.draw(200) == 0 {
+        if self.deaths < u32::from(self.play.deaths) && living > 1 && self.draw(400) == 0 {
             let gone = self.pick(self.machines.len());
             if self.alive[gone] {
                 self.die(gone);
@@ -197,6 +229,7 @@ impl Scramble {
     fn die(&mut self, gone: usize) {
         self.alive[gone] = false;
         self.deaths += 1;
+        self.seen.deaths += 1;
         self.works[gone].clear();
         self.orders[gone].clear();
         if self.draw(2) == 0 {
@@ -220,6 +253,7 @@ impl Scramble {
             let owner = &mut self.sets.get_mut(&sequence).expect("a set").owners[transfer];
             if *owner != Owner::Done {
                 *owner = Owner::Pending(peer);
+                self.seen.dealt_out += 1;
                 self.orders[peer].push_back(Order::TakeUp(sequence, Extent::new(transfer as u64, 1)));
             }
         }
@@ -243,7 +277,9 @@ impl Scramble {
             }
             Some(Order::LayDown(gone)) => {
                 self.epochs[peer] += 1;
+                self.buried[peer].push(gone.index());
                 self.give(peer, Event::LayDown { gone });
+                assert!(!self.machines[peer].is_asking(), "peer {peer} waits for an answer that may never come");
             }
             Some(Order::TakeUp(sequence, extent)) => self.give(peer, Event::TakeUp { sequence, extent }),
             None => {}
@@ -265,6 +301,7 @@ impl Scramble {
         let rest = [before, after].into_iter().filter(|extent| !extent.is_empty());
         self.works[peer].extend(rest.map(|extent| Work { extent, ..work }));
         let (ended, returned) = (Work { extent: part, ..work }, self.draw(10) == 0);
+        self.seen.returned += u64::from(returned);
         for transfer in part.iter() {
             let owner = self.owner(work.sequence, transfer);
             match *owner {
@@ -285,6 +322,11 @@ impl Scramble {
         let (from, _, message) = self.letters.swap_remove(letter);
         if let Message::Answer(answer) = message {
             let valid = answer.epoch == self.epochs[peer];
+            match (answer.extents.is_empty(), valid) {
+                (true, _) => self.seen.refusals += 1,
+                (false, true) => self.seen.hand_overs += 1,
+                (false, false) => self.seen.void += 1,
+            }
             for transfer in answer.extents.as_slice().iter().flat_map(|extent| extent.iter()).filter(|_| valid) {
                 self.hand(answer.sequence, transfer, Owner::Letter(peer), Owner::Pending(peer));
             }
@@ -326,6 +368,9 @@ impl Scramble {
 
     fn start(&mut self, peer: usize, work: Work) {
         assert!(work.extent.count > 0, "an empty start");
+        let set = &self.sets[&work.sequence];
+        assert!(!set.laid_down || self.epochs[peer] < self.deaths, "peer {peer} starts before it was dealt out anew");
+        self.seen.repeats += u64::from(work.repeat);
         for transfer in work.extent.iter().filter(|_| !work.repeat) {
             self.hand(work.sequence, transfer, Owner::Pending(peer), Owner::InFlight(peer));
         }
@@ -333,7 +378,9 @@ impl Scramble {
     }
 
     fn send(&mut self, from: usize, to: usize, message: Message) {
-        self.messages += 1;
+        self.seen.messages += 1;
+        let dead = matches!(message, Message::Offer(_)) && self.buried[from].contains(&to);
+        assert!(!dead && from != to, "peer {from} asks {to}");
         if let Message::Answer(answer) = message {
             for transfer in answer.extents.as_slice().iter().flat_map(|extent| extent.iter()) {
                 self.hand(answer.sequence, transfer, Owner::Pending(from), Owner::Letter(to));
