@@ -13,8 +13,8 @@
 //! A set begins when the one before it is written. A transfer that another peer repeated may then still be in flight,
 //! and holds its place in the ring and the server until it ends: repeating has its price here as it has on devices.
 //!
-//! The model trusts no machine: who starts a transfer that another peer has started or who leaves one undone is an
-//! error, and so is talking for ever.
+//! The model trusts no machine: it is an error to start a transfer twice, or one that is another peer's, to leave one
+//! undone, and to talk for ever.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};

@@ -115,6 +115,8 @@ fn idle_time_and_messages_are_counted() {
     assert_eq!(fixed.idle_ns * 4, fixed.makespan_ns * 3, "the fast one is idle for three quarters of the time");
     assert_eq!((fixed.messages, fixed.hand_overs), (0, 0));
     assert!((2 * 1024..=2 * 1024 + 4).contains(&pull.messages), "{} messages", pull.messages);
+    let half = simulate(&scenario, &[Contender::StealHalf]).expect("the machines are sound")[0].sets[1];
+    assert_eq!((half.messages, half.hand_overs), (12, 5), "the last ask is refused");
     let dry = Scenario { speeds: vec![1.0, 1.0], transfers: 2, ..scenario };
     let pulled = simulate(&dry, &[Contender::Pull]).expect("the machines are sound")[0].sets[0];
     assert_eq!(pulled.idle_ns, pulled.makespan_ns, "each waits as long for its transfer as it works at it");
