@@ -30,6 +30,8 @@ pub fn to_json(outcome: &Outcome, environment: &Environment) -> Value {
         object["idle_percent"] = percent["idle"].clone();
         object["time_percent"] = Value::Object(percent);
     }
+    let octave = |(from, to, count)| json!({ "from_ns": from, "to_ns": to, "count": count });
+    json["balance"]["round_trip_histogram"] = outcome.balance.round_trip.octaves().into_iter().map(octave).collect();
     json["environment"] = serde_json::to_value(environment).expect("an environment has text keys only");
     json
 }

@@ -99,7 +99,24 @@ fn round_trip(balance: &Balance) -> String {
     let micros = |nanos: Nanos| format!("{}.{}", nanos.0 / 1000, nanos.0 % 1000 / 100);
     let figures = [p50, p90, p99, p99_9, max, mean].map(micros);
     columns.row(std::iter::once(format!("{count} asks")).chain(figures).collect());
-    columns.print()
+    columns.print() + &histogram(balance)
+}
+
+/// A bar per octave, the longest of [`BAR`] characters.
+fn histogram(balance: &Balance) -> String {
+    let octaves = balance.round_trip.octaves();
+    let most = octaves.iter().map(|&(.., count)| count).max().unwrap_or(1);
+    let line = |&(from, to, count): &(Nanos, Nanos, u64)| {
+        let bar = usize::try_from((count * BAR).div_ceil(most)).unwrap_or(0);
+        let range = format!("{:.1} to {:.1} us", micros(from), micros(to));
+        format!("{:INDENT$}{range:>22}  {} {count}\n", "", "#".repeat(bar))
+    };
+    octaves.iter().map(line).collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for the eye")]
+fn micros(nanos: Nanos) -> f64 {
+    nanos.0 as f64 / 1000.0
 }
 
 /// What is best said in sentences.
@@ -129,6 +146,8 @@ fn story(balance: &Balance) -> String {
     }
     paragraphs("What the peers did for each other", &lines)
 }
+
+const BAR: u64 = 40;
 
 fn more(all: usize) -> String {
     match all.saturating_sub(LINES_SHOWN) {

@@ -36,8 +36,10 @@ impl<P: Port> Peer<P> {
     pub(super) fn heard(&mut self, now: Nanos, from: PeerId, message: Message) {
         let began = self.desk.requests.now();
         self.desk.stopwatch.switch(began, State::Handover);
-        let (Message::Offer(bireme_control::balance::Offer { sequence, .. })
-        | Message::Answer(bireme_control::balance::Answer { sequence, .. })) = message;
+        let sequence = match message {
+            Message::Offer(offer) => offer.sequence,
+            Message::Answer(answer) => answer.sequence,
+        };
         self.act(now.max(began), Event::Heard { from, message });
         self.publish(sequence);
         let now = self.desk.requests.now();

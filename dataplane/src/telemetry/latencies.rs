@@ -88,6 +88,20 @@ impl Latencies {
         }
     }
 
+    /// How many there were between one power of two and the next, for those between which there were any: from, up to and
+    /// without, count. It allocates: not for the data path.
+    pub fn octaves(&self) -> Vec<(Nanos, Nanos, u64)> {
+        let mut octaves: Vec<(Nanos, Nanos, u64)> = Vec::new();
+        for (bucket, &count) in self.buckets.iter().enumerate().filter(|&(_, &count)| count > 0) {
+            let from = Nanos(1 << top_of(bucket).max(1).ilog2());
+            match octaves.last_mut() {
+                Some((last, _, all)) if *last == from => *all += count,
+                _ => octaves.push((from, Nanos(from.0 * 2), count)),
+            }
+        }
+        octaves
+    }
+
     /// The same counts for the formats that hdrhistogram writes. It allocates: not for the data path.
     pub fn to_hdrhistogram(&self) -> Histogram<u64> {
         let mut histogram = Histogram::new(3).expect("three digits are within hdrhistogram's limits");
@@ -179,6 +193,17 @@ mod tests {
         let mut latencies = Latencies::new();
         latencies.record(Nanos::from_secs(3600));
         assert_eq!(latencies.percentile(50_000), Nanos::from_secs(3600));
+    }
+
+    #[test]
+    fn octaves_hold_everything_once() {
+        let mut latencies = Latencies::new();
+        [0, 1, 63, 64, 65, 127, 128, 1000, 1_000_000].into_iter().for_each(|nanos| latencies.record(Nanos(nanos)));
+        let octaves: Vec<_> = latencies.octaves().iter().map(|&(from, to, count)| (from.0, to.0, count)).collect();
+        assert_eq!(
+            octaves,
+            [(1, 2, 2), (32, 64, 1), (64, 128, 3), (128, 256, 1), (512, 1024, 1), (524_288, 1_048_576, 1)]
+        );
     }
 
     proptest! {
