@@ -48,6 +48,8 @@ pub struct Running<'a> {
     trace: &'a mut Trace,
     fuse: Fuse,
     hang_limit: Nanos,
+    /// Deaths that wait for no moment any more.
+    caught: Vec<usize>,
     tally: &'a mut Tally,
 }
 
@@ -116,7 +118,8 @@ pub fn run(
     tally: &mut Tally,
 ) -> Result<End, String> {
     let fuse = Fuse { fault: boot.fault, moment: boot.moment, steps: boot.steps, at: None };
-    let mut running = Running { boot, stage, model, trace, fuse, hang_limit: life.config.hang_limit, tally };
+    let mut running =
+        Running { boot, stage, model, trace, fuse, hang_limit: life.config.hang_limit, caught: Vec::new(), tally };
     running.go(life, random)
 }
 
@@ -158,7 +161,17 @@ impl Running<'_> {
     /// A moment has come, for the fault and for those who are to die.
     fn reach(&mut self, engine: &Engine, moment: Moment) {
         self.fuse.reach(moment, self.stage.world());
-        self.boot.deaths.iter().filter(|death| death.moment == moment).for_each(|death| engine.crew.doom(death));
+        let doomed = self.boot.deaths.iter().filter(|death| death.moment == moment);
+        doomed.for_each(|death| engine.crew.doom(death.peer, death.calls));
+    }
+
+    /// A peer does something at which one is to die; the first to do it does, and with a second death the next.
+    fn caught(&mut self, engine: &Engine, moment: Moment, peer: PeerId) {
+        let mut doomed = (0..).zip(&self.boot.deaths).filter(|(_, death)| death.moment == moment);
+        if let Some((index, death)) = doomed.find(|(index, _)| !self.caught.contains(index)) {
+            engine.crew.doom(peer, death.calls);
+            self.caught.push(index);
+        }
     }
 
     fn count(&mut self, engine: &Engine) {
@@ -232,8 +245,13 @@ impl Running<'_> {
                 return Ok(());
             }
             let who = engine.crew.step(engine.ledger.as_ref().map(|(_, bed)| bed))?;
-            if who == Who::Ledger {
-                self.ledger_turn(engine, data)?;
+            match who {
+                Who::Ledger => self.ledger_turn(engine, data)?,
+                Who::Peer(peer) if engine.crew.is_asking(peer) => {
+                    let peer = PeerId(u16::try_from(peer).expect("a few peers"));
+                    self.caught(engine, Moment::Asking, peer);
+                }
+                _ => {}
             }
             self.note_requests(&world, Some(engine))?;
             self.note_deaths(engine);
@@ -246,8 +264,8 @@ impl Running<'_> {
         for dead in engine.crew.deaths.iter_mut().filter(|dead| dead.seen_at.is_none()) {
             let last = engine.watch.died(now, dead.peer);
             let drained = if last == NEVER { now + self.hang_limit } else { last.max(now) };
-            let death = self.boot.deaths.iter().find(|death| death.peer == dead.peer);
-            dead.seen_at = Some(drained + death.map_or(Nanos::ZERO, |death| death.unseen));
+            let unseen = self.boot.deaths.iter().map(|death| death.unseen).nth(engine.watch.deaths() - 1);
+            dead.seen_at = Some(drained + unseen.unwrap_or_default());
             self.trace.note(now, dead.peer, ("dies", dead.asked, dead.seen_at));
         }
     }
@@ -339,6 +357,7 @@ impl Running<'_> {
                 engine.watch.committed(&world, &said)?;
                 self.model.committed(number)?;
                 self.reach(engine, Moment::Committed(sequence));
+                engine.watch.losers().into_iter().for_each(|peer| self.caught(engine, Moment::Losing, peer));
             }
             ToMain::InDoubt { number } => {
                 let oldest = self.model.planned.keys().next();
@@ -409,7 +428,9 @@ impl Running<'_> {
             let Some(engine) = &mut engine else { continue };
             if let Some(peer) = peer {
                 let peer = PeerId(u16::try_from(peer).expect("a few peers"));
-                engine.watch.peer_started(world.now(), peer, &started)?;
+                if let Some(moment) = engine.watch.peer_started(world.now(), peer, &started)? {
+                    self.caught(engine, moment, peer);
+                }
             } else if started.port == engine.ledger_port && !engine.committing {
                 engine.committing = true;
                 let store = engine.ledger.as_ref().map(|(ledger, _)| ledger.pool().store());

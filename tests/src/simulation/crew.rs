@@ -27,7 +27,7 @@ use bireme_dataplane::queue::Mailbox;
 use bireme_dataplane::telemetry::Gauges;
 
 use super::deaths::Dead;
-use super::life::{Config, Death, pick};
+use super::life::{Config, pick};
 use super::pace::Pace;
 use super::tally::Tally;
 
@@ -218,7 +218,7 @@ impl Crew {
             return Ok(Who::Clock);
         }
         let who = awake[pick(&mut self.random, awake.len() as u64)];
-        let cost = Nanos(self.random.below(self.config.turn_max.0));
+        let cost = TURN_MIN + Nanos(self.random.below(self.config.turn_max.0));
         // Whoever waits for somebody who is away must not take so many turns that it looks like for ever.
         let away = self.peers.iter().flatten().map(|rower| rower.back_at.since(world.now()).0).max().unwrap_or(0);
         self.world.advance_to(world.now() + cost + Nanos(away.div_ceil(AWAY_TURNS)));
@@ -259,10 +259,15 @@ impl Crew {
     }
 
     /// A peer will die.
-    pub fn doom(&self, death: &Death) {
-        if let Some(&port) = self.ports.get(death.peer.index()) {
-            self.world.die_at_call(port, death.calls);
+    pub fn doom(&self, peer: PeerId, calls: u64) {
+        if let Some(port) = self.ports.get(peer.index()).filter(|_| self.peers[peer.index()].is_some()) {
+            self.world.die_at_call(*port, calls);
         }
+    }
+
+    /// Whether an offer of a peer is not answered yet.
+    pub fn is_asking(&self, peer: usize) -> bool {
+        self.peers[peer].as_ref().is_some_and(|rower| rower.peer.is_asking())
     }
 
     fn sleep(&mut self, ledger: Option<&Bed>) -> Result<(), String> {
@@ -305,6 +310,8 @@ impl Crew {
     }
 }
 
+/// No turn takes less: whoever takes turn after turn lets the time pass.
+const TURN_MIN: Nanos = Nanos(50);
 /// So many turns at most pass while somebody is away.
 const AWAY_TURNS: u64 = 256;
 /// Some hundred times what lives take.

@@ -99,7 +99,7 @@ pub enum Fault {
 /// A peer that dies.
 #[derive(Clone, Copy, Debug)]
 pub struct Death {
-    /// Who.
+    /// Who, unless the moment says it.
     pub peer: PeerId,
     /// From when on its calls are counted.
     pub moment: Moment,
@@ -133,6 +133,14 @@ pub enum Moment {
     Committed(u32),
     /// The pool is closed.
     Closing,
+    /// A peer has asked another for work. These are for deaths only: that peer dies.
+    Asking,
+    /// A peer has begun a repeat.
+    Repeating,
+    /// A peer has begun a flush.
+    Flushing,
+    /// A set was acknowledged, and a peer writes to a frame that its map leaves out.
+    Losing,
 }
 
 impl Life {
@@ -143,7 +151,7 @@ impl Life {
         let members = [1, 1, 2, 2, 2, 3, 4, 5][pick(r, 8)];
         let chunk = 4096 << r.below(5);
         // Many small pages: there is something to hand over, and room for repeats.
-        let long = r.below(2) == 0;
+        let long = r.below(5) < 3;
         let page = if long { [16, 24][pick(r, 2)] } else { [16, 16, 24, 32, 64, 100, 128, 256][pick(r, 8)] } << 10;
         let geometry = Geometry::new(Level::Raid0, members, chunk, page).expect("figures within bounds");
         let frames = if long { 40 + r.below(100) } else { 2 + [r.below(6), r.below(40)][pick(r, 2)] };
@@ -154,6 +162,15 @@ impl Life {
         let mut config = Config::draw(r);
         if long && config.peers == 1 {
             config.peers = 2;
+        }
+        if long && r.below(3) > 0 {
+            // One that is far behind the others, so that they have something to repeat in the end, and requests that
+            // take so long that the set is durable before they end.
+            config.paces = [Pace::QUICK; PEERS_MAX];
+            config.paces[pick(r, u64::from(config.peers))].request_times = 6 << r.below(3);
+            config.depth = config.depth.max(2);
+            config.rules.strategy = Strategy::Measured;
+            config.stalls_per_million = [0, 5_000, 40_000][pick(r, 3)];
         }
         let capacity = frames * page;
         let count = 2 + r.below(4);
@@ -274,8 +291,9 @@ impl Boot {
 impl Death {
     fn draw(r: &mut Random, peers: u16) -> Death {
         let peer = PeerId(u16::try_from(r.below(u64::from(peers))).expect("a few peers"));
-        let moment = Moment::draw(r);
-        let doubled = r.below(11);
+        let busy = [Moment::Asking, Moment::Repeating, Moment::Repeating, Moment::Flushing, Moment::Losing];
+        let (moment, doubled) =
+            if r.below(2) == 0 { (Moment::draw(r), r.below(11)) } else { (busy[pick(r, 5)], r.below(5)) };
         Death { peer, moment, calls: 1 + r.below(1 << doubled), unseen: Nanos(1 << r.below(26)) }
     }
 }

@@ -21,6 +21,7 @@ use bireme_dataplane::plan::Plan;
 use bireme_dataplane::port::Operation;
 use bireme_dataplane::port::simulated::{Started, World};
 
+use super::life::Moment;
 use super::tally::{Kind, Tally};
 
 /// Whose each frame is, and what is in flight.
@@ -153,8 +154,7 @@ impl Watch {
         }
         let left = |frame: &Frame| frame.set == number && frame.state == State::Open;
         self.frames.values_mut().filter(|frame| left(frame)).for_each(|frame| frame.state = State::Left);
-        let losers = self.in_flight.iter().filter(|flight| self.is_left(flight)).count();
-        self.tally.add(Kind::LoserInFlight, losers as u64);
+        self.tally.add(Kind::LoserInFlight, self.losers().len() as u64);
         self.tally.add(Kind::RepeatWon, repeats);
         self.tally.add(Kind::Survived, u64::from(!self.dead.is_empty()));
         let old = std::mem::replace(&mut self.newest, number);
@@ -204,8 +204,8 @@ impl Watch {
         self.layout.frames() - held as u64
     }
 
-    /// A peer asks for something: it writes only where it may.
-    pub fn peer_started(&mut self, now: Nanos, peer: PeerId, started: &Started) -> Result<(), String> {
+    /// A peer asks for something: it writes only where it may. What is special about it, if something is.
+    pub fn peer_started(&mut self, now: Nanos, peer: PeerId, started: &Started) -> Result<Option<Moment>, String> {
         self.land(now);
         let Started { disk, request, due, .. } = *started;
         let range = request.offset..request.offset + u64::from(request.operation.bytes());
@@ -213,7 +213,7 @@ impl Watch {
         let mut flight = Flight { peer, disk, range, frame: None, flush, due };
         if !matches!(request.operation, Operation::Write(_)) || !self.disks.contains(&disk) {
             self.in_flight.push(flight);
-            return Ok(());
+            return Ok(flush.then_some(Moment::Flushing));
         }
         let twice =
             |other: &&Flight| other.disk == disk && other.frame.is_some() && overlap(&other.range, &flight.range);
@@ -229,7 +229,13 @@ impl Watch {
             self.in_flight.push(flight.clone());
             place = end;
         }
-        Ok(())
+        let repeats = flight.frame.and_then(|frame| self.frames.get(&frame)).is_some_and(|frame| frame.spare);
+        Ok(repeats.then_some(Moment::Repeating))
+    }
+
+    /// Who writes to a frame that a map leaves out.
+    pub fn losers(&self) -> Vec<PeerId> {
+        self.in_flight.iter().filter(|flight| self.is_left(flight)).map(|flight| flight.peer).collect()
     }
 
     fn may_write(&mut self, peer: PeerId, number: u64) -> Result<(), String> {
@@ -271,6 +277,11 @@ impl Watch {
         let last = mine().map(|flight| flight.due).max().unwrap_or(now);
         seen.into_iter().filter(|&(_, is)| is).for_each(|(kind, _)| self.tally.add(kind, 1));
         last
+    }
+
+    /// How many have died.
+    pub fn deaths(&self) -> usize {
+        self.dead.len()
     }
 
     /// Forgets what has ended.
