@@ -291,7 +291,7 @@ impl Boot {
 impl Death {
     fn draw(r: &mut Random, peers: u16) -> Death {
         let peer = PeerId(u16::try_from(r.below(u64::from(peers))).expect("a few peers"));
-        let busy = [Moment::Asking, Moment::Repeating, Moment::Repeating, Moment::Flushing, Moment::Losing];
+        let busy = [Moment::Asking, Moment::Repeating, Moment::Flushing, Moment::Losing, Moment::Losing];
         let (moment, doubled) =
             if r.below(2) == 0 { (Moment::draw(r), r.below(11)) } else { (busy[pick(r, 5)], r.below(5)) };
         Death { peer, moment, calls: 1 + r.below(1 << doubled), unseen: Nanos(1 << r.below(26)) }

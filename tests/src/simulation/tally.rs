@@ -17,6 +17,8 @@ pub enum Kind {
     Repeated,
     /// A repeat entered the map.
     RepeatWon,
+    /// What was repeated entered the map: the repeat was too late.
+    RepeatLost,
     /// The repeat, or what it repeated, was first, and the other one still in flight when the set was durable.
     LoserInFlight,
     /// A frame that a map had left out went to a later set.

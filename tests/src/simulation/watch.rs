@@ -52,6 +52,7 @@ struct Frame {
     /// Who may write to it alone.
     writer: Option<PeerId>,
     spare: bool,
+    written: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +76,7 @@ struct Flight {
 impl Watch {
     /// A pool whose newest set, if any, has this number and these frames.
     pub fn new(geometry: Geometry, layout: Layout, disks: &[usize], newest: u64, frames: &[u64]) -> Watch {
-        let mapped = Frame { set: newest, state: State::Mapped, writer: None, spare: false };
+        let mapped = Frame { set: newest, state: State::Mapped, writer: None, spare: false, written: true };
         Watch {
             geometry,
             layout,
@@ -105,7 +106,7 @@ impl Watch {
             if let Some(flight) = self.in_flight.iter().find(|flight| flight.frame == Some(frame)) {
                 return Err(format!("set {number} got frame {frame} while {flight:?}"));
             }
-            match self.frames.insert(frame, Frame { set: number, state: State::Open, writer, spare }) {
+            match self.frames.insert(frame, Frame { set: number, state: State::Open, writer, spare, written: false }) {
                 Some(Frame { state: State::Left, .. }) => self.tally.add(Kind::FrameReused, 1),
                 Some(other) => return Err(format!("set {number} got frame {frame}, which is {other:?}")),
                 None => {}
@@ -153,6 +154,8 @@ impl Watch {
             return wrong("it does not say how many repeats are in its map");
         }
         let left = |frame: &Frame| frame.set == number && frame.state == State::Open;
+        let lost = self.frames.values().filter(|frame| left(frame) && frame.spare && frame.written).count();
+        self.tally.add(Kind::RepeatLost, lost as u64);
         self.frames.values_mut().filter(|frame| left(frame)).for_each(|frame| frame.state = State::Left);
         self.tally.add(Kind::LoserInFlight, self.losers().len() as u64);
         self.tally.add(Kind::RepeatWon, repeats);
@@ -244,6 +247,7 @@ impl Watch {
         if frame.state == State::Mapped {
             return Err(format!("{peer} writes to frame {number} of set {}, which anybody may read", frame.set));
         }
+        frame.written = true;
         match frame.writer {
             Some(writer) if writer == peer => return Ok(()),
             Some(writer) if frame.spare || !self.dead.contains(&writer) => {
