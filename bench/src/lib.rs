@@ -1,9 +1,11 @@
 //! Bireme's measures: what a run reports to people and to programs, and comparisons with other tools.
 //!
 //! - [`report`]: an outcome as a table and as JSON. [`environment`]: where it was measured.
+//! - [`balance`]: the strategies of balance against each other.
 //! - [`size`]: sizes as operators write and read them.
 //! - [`versus`]: the same bytes through fio and Bireme in turn.
 
+pub mod balance;
 pub mod environment;
 pub mod report;
 pub mod size;

@@ -1,18 +1,22 @@
 //! An outcome for people and for programs.
 //!
 //! [`to_table`] is what an operator reads, [`to_json`] what programs read; `bench/docs/json.md` explains the latter.
+//! [`to_svg`] is the balance between the peers as a picture.
 
 use bireme_dataplane::outcome::Outcome;
 use serde_json::{Map, Value, json};
 
 use crate::environment::Environment;
 
+mod balance;
 mod columns;
+mod picture;
 #[cfg(test)]
 mod sample;
 mod table;
 
 pub use columns::Columns;
+pub use picture::to_svg;
 pub use table::to_table;
 
 /// An outcome as JSON: its own fields, what is derived from them, and the environment.
@@ -39,10 +43,14 @@ fn bytes_per_second(outcome: &Outcome) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bireme_control::units::{Nanos, PeerId};
+    use bireme_dataplane::outcome::Death;
 
     #[test]
     fn json_has_what_its_readers_rely_on() {
-        let json = to_json(&sample::outcome(), &sample::environment());
+        let mut outcome = sample::outcome();
+        outcome.balance.deaths.push(Death { peer: PeerId(1), at: Nanos(5), taken_over: 3 });
+        let json = to_json(&outcome, &sample::environment());
         for pointer in [
             "/kind",
             "/elapsed_ns",
@@ -66,6 +74,27 @@ mod tests {
             "/peers/0/time_ns/filling",
             "/peers/0/achieved_depth",
             "/peers/0/latency_ns/p99",
+            "/peers/0/died",
+            "/peers/0/time_percent/throttled",
+            "/sets/0/start_ns",
+            "/sets/0/divided/1",
+            "/sets/0/done/1",
+            "/balance/strategy",
+            "/balance/left_out",
+            "/balance/messages",
+            "/balance/round_trip_ns/p99",
+            "/balance/repeated",
+            "/balance/repeats_won",
+            "/balance/deaths/0/at_ns",
+            "/balance/deaths/0/taken_over",
+            "/balance/hand_overs/0/at_ns",
+            "/balance/hand_overs/0/round_trip_ns",
+            "/balance/hand_overs/0/sequence",
+            "/balance/hand_overs/0/from",
+            "/balance/hand_overs/0/to",
+            "/balance/hand_overs/0/transfers",
+            "/balance/hand_overs/0/reason",
+            "/balance/hand_overs/0/share",
             "/devices/0/path",
             "/devices/0/bytes",
             "/devices/0/writes",
@@ -91,6 +120,7 @@ mod tests {
         }
         assert_eq!(json["kind"], "offload");
         assert_eq!(json["throughput_bytes_per_s"], 2_147_483_648u64);
+        assert_eq!(json["balance"]["strategy"], "measured");
         assert_eq!(json["peers"][0]["idle_percent"], 2.5);
         let percent = json["peers"][0]["time_percent"].as_object().expect("an object");
         let tenths: f64 = percent.values().map(|value| (value.as_f64().expect("a number") * 10.0).round()).sum();

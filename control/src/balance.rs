@@ -219,8 +219,6 @@ pub struct Offer {
     pub sequence: u32,
     /// How many deaths the sender knows of; see [`Event::LayDown`].
     pub epoch: u32,
-    /// Transfers of the set that the sender has completed.
-    pub done: u64,
     /// Transfers of the set that are the sender's and not completed.
     pub own: u64,
     /// How long a hand-over takes the sender, from offer to answer; zero when it does not know.

@@ -1,9 +1,9 @@
 //! Start and stop: sizes the memory, pins the peers, builds the ports on their threads, wires the mailboxes.
 //!
 //! ```text
-//!   main -- Prepare --> ledger -- Begin, Flush --> peers (one per core)
+//!   main -- Prepare --> ledger -- Begin, Flush --> peers (one per core), who share the work among themselves
 //!    ^                   |  ^                         |
-//!    '---- Committed ----'  '------- Page, Written ---'        control: publishes orders on the board
+//!    '---- Committed ----'  '------- Page, Flushed ---'        control: publishes orders on the board
 //! ```
 //!
 //! [`offload`] writes sets, [`restore`] reads one. Both end with all threads joined and every device released, whatever
@@ -23,6 +23,7 @@ use crate::device::Device;
 use crate::device::file::{FileError, Input};
 use crate::message::Failure;
 use crate::outcome::Outcome;
+use crate::peer::Rate;
 use crate::pool::error::PoolError;
 use crate::pool::{Member, Pool, Shape};
 use crate::port::Bell;
@@ -58,9 +59,8 @@ pub struct Config {
     pub rules: Rules,
     /// Do not use what the peers of earlier runs have learnt.
     pub forget: bool,
-    /// Bytes that a peer may move per second, by peer; those beyond the list go as fast as they can. For experiments with
-    /// unequal peers.
-    pub peer_rates: Vec<Option<u64>>,
+    /// How fast a peer may be, by peer; those beyond the list go as fast as they can. For experiments with unequal peers.
+    pub peer_rates: Vec<Option<Rate>>,
     /// Write the next set while one is being made durable. Without it each set is alone, as a measurement of one needs it.
     pub overlap: bool,
     /// A request that takes longer ends the run.

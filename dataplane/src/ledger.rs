@@ -303,6 +303,8 @@ impl<P: Port> Ledger<P> {
             for (index, peer) in peers.iter().enumerate() {
                 let mut part = left / (peers.len() - index) as u64;
                 left -= part;
+                // A peer goes on when it has heard of the set, whether there is anything for it or not.
+                self.post.peer(peer.index(), ToPeer::TakeUp { sequence, extent: Extent::default() });
                 while part > 0
                     && let Some(run) = missing.front_mut()
                 {

@@ -37,6 +37,7 @@ use crate::telemetry::{Gauges, HandOvers, State, Stopwatch};
 
 use self::flushes::Flushes;
 use self::pacer::Pacer;
+pub use self::pacer::Rate;
 
 mod balancing;
 mod flushes;
@@ -61,8 +62,8 @@ pub struct Wiring {
     pub gauges: Arc<Gauges>,
     /// A request that takes longer ends the run.
     pub hang_limit: Nanos,
-    /// Bytes of data that it may move per second.
-    pub rate: Option<u64>,
+    /// How fast it may be.
+    pub rate: Option<Rate>,
 }
 
 /// One peer over its port.
@@ -122,7 +123,7 @@ impl<P: Port> Peer<P> {
                 bytes: 0,
                 plans: [None, None],
             },
-            pacer: wiring.rate.map(Pacer::new),
+            pacer: wiring.rate.clone().map(Pacer::new),
             wiring,
             job,
             machine,

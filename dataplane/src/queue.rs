@@ -11,7 +11,7 @@
 //!
 //! Every change of `asleep` is a swap, so the changes are in one order and each sees all that was done before the one
 //! that it replaces. If the writer's comes first, the second look finds its letter; if the reader's does, the writer
-//! rings. A plain store would break that chain, and cost the same.
+//! rings. A plain store in between would break that chain.
 //!
 //! Under `cfg(loom)` everything here is made of loom's primitives, and the tests explore all orders of events.
 

@@ -191,24 +191,31 @@ fn an_input_that_shrinks_while_it_is_read() {
 }
 
 #[test]
-fn a_peer_that_dies_ends_the_run() {
-    if !root_or_skip("a_peer_that_dies_ends_the_run") {
+fn a_peer_that_dies_is_replaced_by_the_others() {
+    if !root_or_skip("a_peer_that_dies_is_replaced_by_the_others") {
         return;
     }
     let loops = Loops::new(Place::Tmpfs, 2, 128 * MIB, 4096);
     let pool = Pool::new(PROGRAM, loops.paths());
     pool.write(&["--size", "16MiB", "--seed", "5"]);
-    for victim in [0, 1] {
-        let config = Config {
-            on_peer_start: Some(Arc::new(move |peer| assert_ne!(peer.0, victim, "planted by the test"))),
-            ..Config::default()
-        };
-        let (job, handles) = (job(&loops, Source::Generated { seed: 1, bytes: 32 * MIB }, 3), handles(2));
-        let error = Running::start(job, config, handles).end().expect_err("a peer has died");
-        println!("{error}");
-        assert!(matches!(error, EngineError::Failed { .. } | EngineError::Died), "{error:?}");
-        assert!(error.to_string().contains("a fault of Bireme"), "{error}");
-        pool.compare(5, 1, 16 * MIB, loops.folder()).expect("the set before is whole");
+    let die = |doomed: fn(u16) -> bool| Config {
+        on_peer_start: Some(Arc::new(move |peer| assert!(!doomed(peer.0), "planted by the test"))),
+        ..Config::default()
+    };
+    let run = |config| {
+        let job = job(&loops, Source::Generated { seed: 1, bytes: 32 * MIB }, 3);
+        Running::start(job, config, handles(2)).end()
+    };
+    let error = run(die(|_| true)).expect_err("nobody is left");
+    assert!(matches!(error, EngineError::Failed { .. } | EngineError::Died), "{error:?}");
+    assert!(error.to_string().contains("a fault of Bireme"), "{error}");
+    pool.compare(5, 1, 16 * MIB, loops.folder()).expect("the set before is whole");
+    let doomed: [fn(u16) -> bool; 2] = [|peer| peer == 0, |peer| peer == 1];
+    for (victim, newest) in [(0, 4), (1, 7)] {
+        let outcome = run(die(doomed[usize::from(victim)])).expect("the other one does it");
+        let deaths: Vec<u16> = outcome.balance.deaths.iter().map(|death| death.peer.0).collect();
+        assert_eq!(deaths, [victim]);
+        pool.compare(1, newest, 32 * MIB, loops.folder()).expect("the newest set is whole");
     }
 }
 

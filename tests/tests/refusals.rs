@@ -45,7 +45,7 @@ fn lines_that_cannot_be_read() {
         ("offload --size 64K", "write KiB, MiB, GiB or TiB"),
         ("offload --chunk -4096", "unexpected argument"),
         ("offload --cores 0,0", "names a core twice"),
-        ("offload --balance best", "possible values: pull, fixed"),
+        ("offload --balance best", "possible values: measured, ratio, steal-half, pull, fixed"),
         ("offload --hang-limit 5", "such as 30s"),
         ("offload --speed", "unexpected argument"),
         ("restore", "--output <FILE>|--verify"),

@@ -158,12 +158,14 @@ fn check_json(json: &Value, kind: &str, bytes: u64, sets: u64, peers: u64) {
     let list = |name: &str| json[name].as_array().unwrap_or_else(|| panic!("{name} is no list")).clone();
     assert_eq!(list("sets").iter().map(|set| number(set, "/bytes")).sum::<u64>(), bytes * sets);
     assert_eq!(list("peers").len() as u64, peers);
-    assert_eq!(list("peers").iter().map(|peer| number(peer, "/bytes")).sum::<u64>(), bytes * sets);
+    let moved = list("peers").iter().map(|peer| number(peer, "/bytes")).sum::<u64>();
+    // What was repeated in the end game was moved twice.
+    assert!(moved == bytes * sets || moved > bytes * sets && number(json, "/balance/repeated") > 0, "{moved} bytes");
     let requests: u64 = list("devices").iter().map(|device| number(device, "/writes") + number(device, "/reads")).sum();
     assert_eq!(number(json, "/latency_ns/count"), requests);
     assert_eq!(list("peers").iter().map(|peer| number(peer, "/latency_ns/count")).sum::<u64>(), requests);
     assert!(list("devices").iter().map(|device| number(device, "/bytes")).sum::<u64>() >= bytes * sets);
-    let states = ["devices", "kernel", "filling", "checksum", "input", "handover", "turn", "idle"];
+    let states = ["devices", "kernel", "filling", "checksum", "input", "handover", "throttled", "turn", "idle"];
     for peer in list("peers") {
         let percent = |state: &str| peer["time_percent"][state].as_f64().expect("a share of each state");
         let sum: f64 = states.iter().map(|state| percent(state)).sum();

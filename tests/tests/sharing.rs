@@ -11,6 +11,7 @@ use bireme_dataplane::device::file::Input;
 use bireme_dataplane::device::{Device, Purpose};
 use bireme_dataplane::engine::{self, Config, EngineError, Handles, OffloadJob, RestoreJob, Source};
 use bireme_dataplane::outcome::Outcome;
+use bireme_dataplane::peer::Rate;
 use bireme_dataplane::pool::Shape;
 use bireme_dataplane::telemetry::Gauges;
 use bireme_tests::data::{assert_same, input};
@@ -18,7 +19,7 @@ use bireme_tests::members::Files;
 
 const SETS: u32 = 4;
 const PAGES: u64 = 61;
-const BYTES: usize = (PAGES as usize - 1) * (256 << 10) + 4097;
+const BYTES: usize = 60 * (256 << 10) + 4097;
 
 fn handles(devices: usize) -> Handles {
     Handles { gauges: Arc::new(Gauges::new(devices)), stop: Arc::new(AtomicBool::new(false)) }
@@ -72,8 +73,8 @@ fn slow_peers_are_helped_and_what_was_repeated_is_whole() {
     ] {
         let what = format!("{strategy:?}, {peers} peers");
         // The last one is some twenty times slower than the others.
-        let mut rates = vec![Some(160 << 20); usize::from(peers)];
-        rates[usize::from(peers) - 1] = Some(8 << 20);
+        let mut rates = vec![Some(Rate::new(160 << 20)); usize::from(peers)];
+        rates[usize::from(peers) - 1] = Some(Rate::new(8 << 20));
         let config = Config { peer_rates: rates, ..config(strategy, peers) };
         let outcome = offload(files.paths(), &file, &config).expect(&what);
         assert_whole(&outcome, &what);
@@ -125,7 +126,10 @@ fn when_all_peers_die_the_run_says_so_and_commits_nothing() {
 fn what_was_learnt_is_known_to_the_next_run() {
     let files = Files::new(3, 48 << 20);
     let (file, _) = input(files.folder(), 1, BYTES);
-    let unequal = Config { peer_rates: vec![Some(160 << 20), Some(16 << 20)], ..config(Strategy::Measured, 2) };
+    let unequal = Config {
+        peer_rates: vec![Some(Rate::new(160 << 20)), Some(Rate::new(16 << 20))],
+        ..config(Strategy::Measured, 2)
+    };
     let first = |config: &Config| offload(files.paths(), &file, config).expect("an offload").sets[0].divided.clone();
     assert_eq!(first(&unequal), [31, 30]);
     let known = first(&unequal);

@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use bireme_bench::size;
 use bireme_control::units::Nanos;
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand};
+
+mod sharing;
+
+pub use sharing::{Balance, PeerRate, Sharing};
 
 /// Moves data sets onto block devices and files with io_uring and O_DIRECT, and says how fast and why.
 #[derive(Debug, Parser)]
@@ -52,12 +56,12 @@ pub struct Offload {
     /// The unit of allocation and of balance between peers.
     #[arg(long, value_name = "SIZE", value_parser = size::parse, default_value = "4MiB")]
     pub page: u64,
-    /// Sharing of the work, and how requests are made.
+    /// How requests are made.
     #[command(flatten)]
     pub tuning: Tuning,
-    /// How peers share the pages: "pull" gives each the next one when it has room, "fixed" equal parts beforehand.
-    #[arg(long, value_enum, default_value_t = Balance::Pull)]
-    pub balance: Balance,
+    /// How peers share the work.
+    #[command(flatten)]
+    pub sharing: Sharing,
     /// Write this many data sets, one after the other; each replaces the one before.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub sets: u32,
@@ -86,7 +90,7 @@ pub struct Restore {
     /// Compare every checksum; this is done in any case. Alone, nothing is stored.
     #[arg(long)]
     pub verify: bool,
-    /// Sharing of the work, and how requests are made.
+    /// How requests are made.
     #[command(flatten)]
     pub tuning: Tuning,
     /// Where the reports go.
@@ -128,21 +132,12 @@ pub struct Tuning {
 /// Where reports go, beside the table on standard output.
 #[derive(Args, Debug)]
 pub struct Reports {
-    /// Write the report files into this directory.
+    /// Write the report files into this directory: the table, the JSON, and the balance between peers as a picture.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Write the JSON to this file; "-" is standard output, in place of the table.
     #[arg(long, value_name = "FILE|-")]
     pub json: Option<PathBuf>,
-}
-
-/// How peers share the pages of a set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Balance {
-    /// Each takes the next when it has room.
-    Pull,
-    /// Equal parts beforehand.
-    Fixed,
 }
 
 /// `bireme lab`.
@@ -248,7 +243,7 @@ mod tests {
         let Command::Offload(offload) = cli.expect("a good line").command else { panic!("an offload") };
         assert_eq!(offload.devices, ["/a", "/b", "/c"].map(PathBuf::from));
         assert_eq!((offload.size, offload.seed, offload.page, offload.sets), (1 << 30, 1, 4 << 20, 1));
-        assert_eq!((offload.chunk, offload.balance, offload.destroy_data), (None, Balance::Pull, false));
+        assert_eq!((offload.chunk, offload.sharing.balance, offload.destroy_data), (None, Balance::Measured, false));
         assert_eq!(offload.tuning.cores, Some(Cores(vec![0, 2, 3])));
         assert_eq!((offload.tuning.slot, offload.tuning.request), (None, 512 << 10));
         assert_eq!(offload.tuning.hang_limit, Nanos::from_secs(120));
@@ -270,7 +265,6 @@ mod tests {
             ("bireme offload --size 1GiB --cores 1,0-2", "names a core twice"),
             ("bireme offload --size 1GiB --hang-limit 0s", "such as 30s"),
             ("bireme offload --size 1GiB --peers 0", "0 is not in 1.."),
-            ("bireme offload --size 1GiB --balance best", "possible values: pull, fixed"),
             ("bireme restore --device a", "<--output <FILE>|--verify>"),
             ("bireme lab up --block 1024", "write 512 or 4096"),
         ];

@@ -8,19 +8,19 @@ use std::sync::atomic::AtomicBool;
 use bireme_bench::environment::Environment;
 use bireme_bench::report;
 use bireme_bench::size;
-use bireme_control::balance::{Rules, Strategy};
 use bireme_control::raid::geometry::{Geometry, Level, default_chunk};
 use bireme_dataplane::device::file::Input;
 use bireme_dataplane::device::{Device, DeviceFacts, Purpose};
 use bireme_dataplane::engine::{self, Config, Handles, OffloadJob, RestoreJob, Source};
 use bireme_dataplane::outcome::Outcome;
+use bireme_dataplane::peer::Rate;
 use bireme_dataplane::pool::Shape;
 use bireme_dataplane::telemetry::Gauges;
 use clap::Parser;
 use serde_json::Value;
 
 use self::reports::Outlets;
-use crate::cli::{Balance, Cli, Command, Export, Lab, LabDown, LabUp, Offload, Restore, Tuning};
+use crate::cli::{Cli, Command, Export, Lab, LabDown, LabUp, Offload, Restore, Tuning};
 use crate::lab;
 use crate::live::Live;
 use crate::signals::SignalWatch;
@@ -51,6 +51,13 @@ pub fn run(cli: &Cli) -> Result<(), String> {
 }
 
 fn offload(arguments: &Offload) -> Result<(), String> {
+    let tuned = config(&arguments.tuning);
+    let config = Config {
+        rules: arguments.sharing.rules()?,
+        forget: arguments.sharing.forget,
+        peer_rates: arguments.sharing.rates(tuned.peers)?.into_iter().map(|rate| rate.map(Rate::new)).collect(),
+        ..tuned
+    };
     let source = match &arguments.input {
         Some(path) => Source::File(Input::open(path).map_err(sentence)?),
         None => Source::Generated { seed: arguments.seed, bytes: arguments.size },
@@ -80,7 +87,6 @@ fn offload(arguments: &Offload) -> Result<(), String> {
         source,
         sets: arguments.sets,
     };
-    let config = config(&arguments.tuning, arguments.balance);
     let total = bytes.saturating_mul(u64::from(arguments.sets));
     let mut outcome = watched(paths.len(), total, |handles| engine::offload(job, &config, handles))?;
     let seed = arguments.input.is_none().then_some(arguments.seed);
@@ -98,7 +104,7 @@ fn restore(arguments: &Restore) -> Result<(), String> {
     let devices = Device::open_all(&arguments.devices, Purpose::Read).map_err(sentence)?;
     let outlets = Outlets::open(&arguments.reports, &devices)?;
     let facts: Vec<DeviceFacts> = devices.iter().map(Device::facts).collect();
-    let config = config(&arguments.tuning, Balance::Pull);
+    let config = config(&arguments.tuning);
     let job = RestoreJob { devices, output: arguments.output.clone() };
     let outcome = watched(arguments.devices.len(), 0, |handles| engine::restore(job, &config, handles))?;
     print(&outcome, None, &facts, None, outlets)
@@ -108,7 +114,9 @@ fn restore(arguments: &Restore) -> Result<(), String> {
 fn read_back(paths: &[PathBuf], output: Option<PathBuf>, config: &Config, bytes: u64) -> Result<Outcome, String> {
     let devices = Device::open_all(paths, Purpose::Read).map_err(sentence)?;
     let job = RestoreJob { devices, output };
-    watched(paths.len(), bytes, |handles| engine::restore(job, config, handles))
+    // The limits are for the experiment, which is over.
+    let config = Config { peer_rates: Vec::new(), ..config.clone() };
+    watched(paths.len(), bytes, |handles| engine::restore(job, &config, handles))
         .map_err(|error| format!("the set was written and committed, but reading it back failed: {error}"))
 }
 
@@ -125,7 +133,7 @@ fn watched(devices: usize, total: u64, run: impl FnOnce(&Handles) -> engine::End
     ended.map_err(sentence)
 }
 
-fn config(tuning: &Tuning, balance: Balance) -> Config {
+fn config(tuning: &Tuning) -> Config {
     let cores = tuning.cores.as_ref().map(|cores| cores.0.clone());
     let from_cores = || cores.as_ref().and_then(|list| u16::try_from(list.len()).ok());
     Config {
@@ -134,13 +142,6 @@ fn config(tuning: &Tuning, balance: Balance) -> Config {
         depth: tuning.depth,
         slot_bytes: tuning.slot,
         request_bytes: tuning.request,
-        rules: Rules {
-            strategy: match balance {
-                Balance::Pull => Strategy::Measured,
-                Balance::Fixed => Strategy::Fixed,
-            },
-            ..Rules::default()
-        },
         hang_limit: tuning.hang_limit,
         on_stuck: Some(leave),
         ..Config::default()
@@ -178,7 +179,7 @@ fn print(
     }
     let to_stdout = outlets.json_to_stdout();
     // Files first: whoever waits for the table finds them.
-    outlets.write(&text, &table)?;
+    outlets.write(&text, &table, report::to_svg(outcome).as_deref())?;
     emit(if to_stdout { &text } else { &table })
 }
 

@@ -1,7 +1,8 @@
 //! One outcome and its environment, for tests.
 
-use bireme_control::units::{Nanos, PeerId};
-use bireme_dataplane::outcome::{DeviceOutcome, Kind, Outcome, PeerOutcome, PoolFacts, RingFacts, SetOutcome};
+use bireme_control::balance::{HandOver, Reason, Strategy};
+use bireme_control::units::{Nanos, PeerId, Permille};
+use bireme_dataplane::outcome::{Balance, DeviceOutcome, Kind, Outcome, PeerOutcome, PoolFacts, RingFacts, SetOutcome};
 use bireme_dataplane::telemetry::{Latencies, State, Stopwatch};
 use serde_json::json;
 
@@ -16,10 +17,14 @@ pub(crate) fn outcome() -> Outcome {
     let set = SetOutcome {
         number: 3,
         bytes: 1 << 30,
+        start: Nanos::ZERO,
         elapsed: Nanos::from_millis(500),
         write: Nanos::from_millis(480),
         flush: Nanos(18_200_000),
         commit: Nanos(1_800_000),
+        divided: vec![128, 128],
+        done: vec![150, 106],
+        finished: vec![Nanos::from_millis(480), Nanos::from_millis(478)],
     };
     Outcome {
         kind: Kind::Offload,
@@ -29,6 +34,7 @@ pub(crate) fn outcome() -> Outcome {
         cpu: Nanos::from_millis(320),
         sets: vec![set],
         peers: peers.into(),
+        balance: balance(),
         devices: vec![device("/dev/loop0"), device("/dev/loop11")],
         latency,
         ring: ring(),
@@ -43,6 +49,76 @@ pub(crate) fn outcome() -> Outcome {
         },
         notes: vec!["The kernel lacks WRITEV_FIXED, so gathered writes pin their pages each time.".into()],
     }
+}
+
+/// Peer 0 helps twice, and a third time there is nothing to help with.
+fn balance() -> Balance {
+    let asks = [(402, 18, 585, Reason::Early), (461, 4, 588, Reason::Early), (474, 0, 588, Reason::Dry)];
+    let hand_overs = asks.map(|(millis, transfers, share, reason)| HandOver {
+        at: Nanos::from_millis(millis),
+        round_trip: Nanos(millis * 10),
+        sequence: 0,
+        from: PeerId(1),
+        to: PeerId(0),
+        transfers,
+        reason,
+        share: Permille::new(share).expect("a share"),
+    });
+    let mut round_trip = Latencies::new();
+    hand_overs.iter().for_each(|hand_over| round_trip.record(hand_over.round_trip));
+    Balance {
+        strategy: Strategy::Measured,
+        hand_overs: hand_overs.into(),
+        messages: 6,
+        round_trip,
+        repeated: 2,
+        repeats_won: 1,
+        ..Balance::default()
+    }
+}
+
+/// So many peers of growing speed at so many sets, with about so many asks at each: for pictures and wide tables.
+pub(crate) fn shared(peers: u16, sets: u32, asks: u64) -> Outcome {
+    const SET: u64 = 40_000_000;
+    let mut outcome = outcome();
+    let count = u64::from(peers);
+    outcome.peers = (0..peers).map(|number| peer(number, 100 << 20, 8)).collect();
+    let speeds = count * (count + 1) / 2;
+    let done: Vec<u64> = (1..=count).map(|speed| 1024 * speed / speeds).collect();
+    let set = |index: u32| SetOutcome {
+        number: u64::from(index) + 1,
+        start: Nanos(u64::from(index) * SET),
+        write: Nanos(SET - 300_000),
+        divided: if index == 0 { vec![1024 / count; peers.into()] } else { done.clone() },
+        done: done.clone(),
+        ..SetOutcome::default()
+    };
+    outcome.sets = (0..sets).map(set).collect();
+    outcome.write = Nanos(u64::from(sets) * SET);
+    outcome.balance.hand_overs.clear();
+    for sequence in 0..sets {
+        for ask in 0..asks {
+            // Asks come closer together and bring less towards the end of a set.
+            let left = SET / (ask + 2);
+            let (from, to) = (ask % count, (ask * 3 + 1 + u64::from(sequence)) % count);
+            if from == to {
+                continue;
+            }
+            let [from, to] = [from, to].map(|peer| PeerId(u16::try_from(peer).expect("few peers")));
+            let share = u16::try_from(done[to.index()] * 1000 / (done[from.index()] + done[to.index()]).max(1));
+            outcome.balance.hand_overs.push(HandOver {
+                at: Nanos(u64::from(sequence) * SET + SET - left),
+                round_trip: Nanos(4_000 + ask * 100),
+                sequence,
+                from,
+                to,
+                transfers: 100 / (ask * ask + 1),
+                reason: Reason::Dry,
+                share: Permille::new(share.expect("a share")).expect("a share"),
+            });
+        }
+    }
+    outcome
 }
 
 fn ring() -> RingFacts {
@@ -81,6 +157,7 @@ fn peer(number: u16, bytes: u64, depth: u16) -> PeerOutcome {
         times: watch.totals(),
         achieved_depth: f64::from(depth) + 0.25,
         latency,
+        died: false,
     }
 }
 

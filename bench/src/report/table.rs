@@ -7,17 +7,22 @@ use bireme_dataplane::outcome::{Kind, Outcome, PeerOutcome};
 use bireme_dataplane::telemetry::{LatencySummary, State};
 
 use crate::environment::Environment;
-use crate::report::Columns;
+use crate::report::{Columns, balance};
 use crate::size;
 
 /// An outcome as text that is understood without the source.
 pub fn to_table(outcome: &Outcome, environment: &Environment) -> String {
+    let [division, hand_overs, round_trip, story] = balance::sections(outcome);
     let sections = [
         headline(outcome),
         sets(outcome),
         devices(outcome),
         peers(outcome),
         times(outcome),
+        division,
+        hand_overs,
+        round_trip,
+        story,
         latency(outcome),
         paragraphs("Configuration in effect", &configuration(outcome)),
         paragraphs("Environment", &surroundings(environment)),
@@ -52,12 +57,12 @@ fn sets(outcome: &Outcome) -> String {
         return String::new();
     }
     let mut columns = Columns::new(&["Data sets", "data", "rate", "elapsed", "data writes", "flush", "commit"]);
-    for set in outcome.sets.iter().take(SETS_SHOWN) {
+    for set in outcome.sets.iter().take(LINES_SHOWN) {
         let rate = size::print_rate(size::rate(set.bytes, set.elapsed));
         let times = [set.elapsed, set.write, set.flush, set.commit].map(|time| time.to_string());
         columns.row([set.number.to_string(), size::print(set.bytes), rate].into_iter().chain(times).collect());
     }
-    let more = outcome.sets.len().saturating_sub(SETS_SHOWN);
+    let more = outcome.sets.len().saturating_sub(LINES_SHOWN);
     let rest = if more > 0 { format!("{:INDENT$}and {more} more, listed in the JSON\n", "") } else { String::new() };
     columns.print() + &rest
 }
@@ -173,7 +178,7 @@ fn surroundings(environment: &Environment) -> Vec<String> {
 }
 
 /// A heading over paragraphs that are wrapped at the width.
-fn paragraphs(heading: &str, lines: &[String]) -> String {
+pub(super) fn paragraphs(heading: &str, lines: &[String]) -> String {
     if lines.is_empty() {
         return String::new();
     }
@@ -199,14 +204,17 @@ fn paragraphs(heading: &str, lines: &[String]) -> String {
     text
 }
 
-const INDENT: usize = 2;
-const WIDTH: usize = 100;
-const SETS_SHOWN: usize = 12;
+pub(super) const INDENT: usize = 2;
+pub(super) const WIDTH: usize = 100;
+/// Of each list that may be long.
+pub(super) const LINES_SHOWN: usize = 12;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::sample;
+    use bireme_control::units::PeerId;
+    use bireme_dataplane::outcome::{Balance, Death};
 
     #[test]
     fn the_table_reads_as_recorded() {
@@ -224,6 +232,38 @@ mod tests {
         assert!(table.contains("and 28 more"));
         for line in table.lines() {
             assert!(line.chars().count() <= WIDTH, "{line}");
+        }
+    }
+
+    #[test]
+    fn many_peers_and_their_deaths_are_told_within_the_width() {
+        let mut outcome = sample::shared(8, 20, 40);
+        let death = Death { peer: PeerId(3), at: Nanos::from_millis(7), taken_over: 11 };
+        (outcome.balance.deaths, outcome.balance.left_out) = (vec![death], 5);
+        let table = to_table(&outcome, &sample::environment());
+        let all = outcome.balance.hand_overs.len();
+        for want in [
+            "set 1: 128 -> 28, 128 -> 56",
+            &format!("and {} more, listed in the JSON", all - LINES_SHOWN),
+            "Peer 3 died after 7.00 ms; the others took over what it had left: 11 transfers.",
+            "had no room to list: 5",
+        ] {
+            assert!(table.contains(want), "{want}:\n{table}");
+        }
+        let listed = table.lines().filter(|line| line.starts_with("  after ")).count();
+        assert_eq!(listed, LINES_SHOWN, "{table}");
+        assert!(table.lines().all(|line| line.chars().count() <= WIDTH), "{table}");
+    }
+
+    #[test]
+    fn a_peer_alone_has_no_balance_to_show() {
+        let mut outcome = sample::outcome();
+        outcome.peers.pop();
+        (outcome.sets[0].divided, outcome.sets[0].done) = (vec![256], vec![256]);
+        outcome.balance = Balance::default();
+        let table = to_table(&outcome, &sample::environment());
+        for word in ["Balance", "Hand-overs", "From offer", "What the peers did"] {
+            assert!(!table.contains(word), "{word}:\n{table}");
         }
     }
 

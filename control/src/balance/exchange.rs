@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!   asker                                   victim
-//!   dry, or soon to be: whom?
-//!   offer(done, own, pair) ───────────────▶ merge the pair; decide the portion; take it from the back
+//!   dry, or soon to be: look at all,
+//!   learn, choose whom to ask
+//!   offer(own, pair) ─────────────────────▶ merge the pair; decide the portion; take it from the back
 //!   merge the pair; the extents are mine ◀─────────────── answer(extents, pair)
 //! ```
 //!
@@ -34,6 +35,8 @@ pub(super) struct Exchange {
     round_trip: Nanos,
     /// The newest order, for [`Minimum::Delay`].
     minimum: u64,
+    /// What it was when another refused last; zero if nobody has.
+    minimum_refused: u64,
     /// This peer has completed something since its last ask.
     progressed: bool,
 }
@@ -79,40 +82,30 @@ impl Exchange {
             epoch: 0,
             round_trip: Nanos::ZERO,
             minimum: 1,
+            minimum_refused: 0,
             progressed: true,
         }
     }
 
-    /// Why to ask about the oldest set now, if there is a reason.
-    pub(super) fn reason(&self, share: &Share, rate: &Rate) -> Option<Reason> {
-        if self.asked.is_some() || share.laid_down {
-            return None;
-        }
-        let early = self.rules.strategy == Strategy::Measured && self.rules.early;
-        let reason = if share.left() == 0 {
-            Reason::Dry
-        } else if !early || !self.progressed || !share.has_room() {
-            return None;
-        } else if share.pending() == 0 || rate.outruns(share.pending(), self.round_trip) {
-            Reason::Early
-        } else if self.round_trip == Nanos::ZERO && !share.probed && share.done >= share.left() {
-            Reason::Probe
-        } else {
-            return None;
-        };
-        self.others.iter().any(|other| other.standing.may_be_asked(reason)).then_some(reason)
+    /// Whether a view of the oldest set is wanted.
+    pub(super) fn wants_view(&self, share: &Share, rate: &Rate) -> bool {
+        self.survey_is_due(share) || self.reason(share, rate).is_some()
     }
 
-    /// Asks the peer that has the longest way to go.
-    pub(super) fn ask(&mut self, now: Nanos, view: View<'_>, share: &mut Share, reason: Reason) -> Option<Action> {
+    /// Sees how all are doing: learns from it, and asks the peer that has the longest way to go if there is a reason.
+    pub(super) fn look(&mut self, now: Nanos, view: View<'_>, share: &mut Share, rate: &Rate) -> Option<Action> {
+        let reason = self.reason(share, rate);
+        if self.rules.strategy == Strategy::Measured {
+            self.learn(view, share);
+            share.surveyed |= self.survey_is_due(share);
+        }
+        let reason = reason?;
         let to = self.longest(view, reason)?;
         self.asked = Some(Ask { at: now, to, sequence: share.sequence, reason });
         self.progressed = false;
-        share.probed |= reason == Reason::Probe;
         let offer = Offer {
             sequence: share.sequence,
             epoch: self.epoch,
-            done: share.done,
             own: share.left(),
             round_trip: self.round_trip,
             pair: self.others[to.index()].pair,
@@ -135,7 +128,7 @@ impl Exchange {
         if let Some(other) = self.others.get_mut(from.index()).filter(|other| other.standing != Standing::Gone) {
             other.pair.merge(offer.pair, side);
             answer.pair = other.pair;
-            if let Some(share) = share.filter(|share| offer.epoch == self.epoch && !share.laid_down) {
+            if let Some(share) = share.filter(|share| offer.epoch == self.epoch && share.left() > 0) {
                 self.decide(from, offer, share, rate, &mut answer);
             }
         }
@@ -164,10 +157,11 @@ impl Exchange {
         other.pair.merge(answer.pair, Side::of(self.me, from));
         if let Some(share) = share {
             answer.extents.as_slice().iter().for_each(|&extent| share.receive(extent));
-            match (answer.extents.is_empty(), share.left()) {
-                (false, _) => self.forgive(),
-                (true, 0) => other.standing = Standing::Refused,
-                (true, _) => other.standing = Standing::RefusedEarly,
+            if !answer.extents.is_empty() {
+                self.forgive();
+            } else {
+                other.standing = if share.left() == 0 { Standing::Refused } else { Standing::RefusedEarly };
+                self.minimum_refused = self.minimum;
             }
         }
         Some(HandOver {
@@ -182,16 +176,6 @@ impl Exchange {
         })
     }
 
-    /// A set has ended: the pairs that this peer keeps learn from the final counts.
-    pub(super) fn learn(&mut self, view: View<'_>) {
-        let Some(&mine) = view.done.get(self.me.index()).filter(|_| self.rules.strategy == Strategy::Measured) else {
-            return;
-        };
-        for (other, &done) in self.others.iter_mut().zip(view.done).skip(self.me.index() + 1) {
-            measured::learn(&mut other.pair, view.sequence, [mine, done]);
-        }
-    }
-
     /// A peer has died.
     pub(super) fn lay_down(&mut self, gone: PeerId) {
         self.epoch += 1;
@@ -204,15 +188,17 @@ impl Exchange {
 
     /// The work has moved: whoever refused may be asked again.
     pub(super) fn forgive(&mut self) {
+        self.minimum_refused = 0;
         for other in self.others.iter_mut().filter(|other| other.standing != Standing::Gone) {
             other.standing = Standing::Open;
         }
     }
 
-    /// The newest order.
+    /// The newest order. Only a smaller minimum can turn a refusal into an assent.
     pub(super) fn set_minimum(&mut self, minimum: u64) {
-        if self.minimum != minimum {
-            self.minimum = minimum;
+        self.minimum = minimum;
+        let matters = self.rules.strategy == Strategy::Ratio && self.rules.minimum == Minimum::Delay;
+        if matters && minimum < self.minimum_refused {
             self.forgive();
         }
     }
@@ -229,6 +215,46 @@ impl Exchange {
     /// What is known of this peer and another.
     pub(super) fn pair(&self, other: PeerId) -> Option<Pair> {
         self.others.get(other.index()).map(|other| other.pair).filter(Pair::is_known)
+    }
+
+    /// Why to ask about the oldest set now, if there is a reason.
+    fn reason(&self, share: &Share, rate: &Rate) -> Option<Reason> {
+        if self.asked.is_some() || share.laid_down {
+            return None;
+        }
+        let early = self.rules.strategy == Strategy::Measured && self.rules.early;
+        let reason = if share.left() == 0 {
+            Reason::Dry
+        } else if !early || !self.progressed || !share.has_room() {
+            return None;
+        } else if share.pending() == 0 || rate.outruns(share.pending(), self.round_trip) {
+            Reason::Early
+        } else if self.round_trip == Nanos::ZERO && self.survey_is_due(share) {
+            Reason::Probe
+        } else {
+            return None;
+        };
+        self.others.iter().any(|other| other.standing.may_be_asked(reason)).then_some(reason)
+    }
+
+    /// At half of its part a peer looks at all others once, when most probably nobody has idled yet.
+    fn survey_is_due(&self, share: &Share) -> bool {
+        let half_done = share.done > 0 && share.done >= share.left();
+        half_done && self.rules.strategy == Strategy::Measured && !share.surveyed && !share.laid_down
+    }
+
+    /// Compares this peer with all others that have been busy as long as itself.
+    fn learn(&mut self, view: View<'_>, share: &Share) {
+        if share.left() == 0 && self.others.iter().any(|other| other.standing == Standing::Refused) {
+            return;
+        }
+        for ((id, other), (&left, &done)) in
+            (0..).map(PeerId).zip(&mut self.others).zip(view.left.iter().zip(view.done))
+        {
+            if left > 0 && other.standing != Standing::Gone {
+                measured::learn(&mut other.pair, view.sequence, Side::of(self.me, id).arrange(share.done, done));
+            }
+        }
     }
 
     /// The portion, by the strategy.
@@ -255,11 +281,7 @@ impl Exchange {
                 if self.round_trip == Nanos::ZERO {
                     self.round_trip = offer.round_trip;
                 }
-                // The asker's count is as old as the offer, so this peer's is taken back to that time as well.
                 let round_trip = if offer.round_trip == Nanos::ZERO { self.round_trip } else { offer.round_trip };
-                let since = rate.millionths_in(Nanos(round_trip.0 / 2)) / 1_000_000;
-                let done = share.done.saturating_sub(u64::try_from(since).unwrap_or(u64::MAX));
-                measured::learn(pair, offer.sequence, asker.arrange(offer.done, done));
                 answer.share = pair.permille(asker);
                 let holding = measured::Holding { remaining, own: offer.own, movable, round_trip };
                 measured::portion(pair, asker, holding, rate)

@@ -112,7 +112,11 @@ const ROUNDS: u32 = 64;
 
 #[cfg(test)]
 mod tests {
+    use serde::de::IntoDeserializer;
+    use serde::de::value::Error;
+
     use super::*;
+    use crate::units::Permille;
 
     fn learnt(peers: u16, pairs: &[(u16, u16, u32)]) -> Learnt {
         let mut learnt = Learnt::new(Strategy::Measured, peers);
@@ -163,5 +167,31 @@ mod tests {
         assert!(learnt.division(Strategy::Pull, 3, &[true; 2]).iter().all(|part| part.is_empty()));
         assert!(learnt.fits(Strategy::Measured, 2) && !learnt.fits(Strategy::Measured, 3));
         assert!(!learnt.fits(Strategy::Ratio, 2));
+    }
+
+    #[test]
+    fn what_was_read_back_may_be_anything() {
+        let ratio = |figure: u16| {
+            let read: Result<Permille, Error> = Permille::deserialize(figure.into_deserializer());
+            read.expect("any figure is read")
+        };
+        let nonsense =
+            |rho, ratios: [u16; 2]| Pair { version: u64::MAX, ratios: ratios.map(ratio), rho, ..Pair::default() };
+        let known = |low, high, pair| Known { low: PeerId(low), high: PeerId(high), pair };
+        let pairs = vec![
+            known(0, 1, nonsense(Some(u32::MAX), [u16::MAX, 0])),
+            known(1, 0, nonsense(Some(0), [0, 0])),
+            known(1, 1, nonsense(Some(7), [0, 0])),
+            known(1, 2, nonsense(Some(0), [0, 0])),
+            known(2, u16::MAX, nonsense(None, [0, 0])),
+        ];
+        let learnt = Learnt { strategy: Strategy::Measured, peers: u16::MAX, pairs };
+        for living in [&[][..], &[true], &[true, true], &[true, true, true, true], &[false, true, false]] {
+            counts(&learnt, 1000, living);
+            counts(&learnt, u64::MAX, living);
+        }
+        let pair = learnt.pair(PeerId(1), PeerId(0));
+        let want = Pair { rho: Some(980_000), ratios: [ratio(950), ratio(50)], ..Pair::default() };
+        assert_eq!(pair, want);
     }
 }

@@ -35,7 +35,7 @@ impl Machine {
             shares: [Share::new(), Share::new()],
             exchange: Exchange::new(rules, me, peers, learnt),
             rate: Rate::default(),
-            repeats: Repeats::default(),
+            repeats: Repeats::new(),
             run: 1,
             room: 0,
         }
@@ -49,7 +49,7 @@ impl Machine {
             Event::Drawn { sequence, extent } => return self.drawn(now, sequence, extent),
             Event::Completed(work) => self.completed(now, work),
             Event::Returned(work) => self.returned(now, work),
-            Event::Look(view) => return self.ask(now, view),
+            Event::Look(view) => return self.look(now, view),
             Event::Heard { from, message: Message::Offer(offer) } => {
                 let share = self.shares.iter_mut().find(|share| share.is(offer.sequence));
                 return Some(self.exchange.answer(from, &offer, share, &self.rate));
@@ -57,10 +57,10 @@ impl Machine {
             Event::Heard { from, message: Message::Answer(answer) } => {
                 return self.answered(now, from, &answer).map(Action::Note);
             }
-            Event::Ended(view) => self.ended(view),
+            Event::Ended(view) => self.ended(view.sequence),
             Event::LayDown { gone } => {
                 self.exchange.lay_down(gone);
-                self.repeats = Repeats::default();
+                self.repeats.cancel();
                 self.shares.iter_mut().for_each(Share::lay_down);
             }
             Event::TakeUp { sequence, extent } => {
@@ -80,7 +80,7 @@ impl Machine {
             return None;
         }
         let share = self.oldest()?;
-        self.exchange.reason(share, &self.rate).map(|_| share.sequence)
+        self.exchange.wants_view(share, &self.rate).then_some(share.sequence)
     }
 
     /// An offer of this peer is not answered yet.
@@ -99,7 +99,8 @@ impl Machine {
         self.run = transfers.max(1);
     }
 
-    /// Takes the controller's newest order for [`Minimum::Delay`](super::Minimum::Delay).
+    /// Takes the controller's newest order for [`Minimum::Delay`](super::Minimum::Delay); a smaller one than that with
+    /// which others refused lets them be asked again.
     pub fn set_minimum(&mut self, minimum: u64) {
         self.exchange.set_minimum(minimum);
     }
@@ -164,19 +165,18 @@ impl Machine {
     fn returned(&mut self, now: Nanos, work: Work) {
         self.rate.returned(now, work.extent.count);
         if work.repeat {
-            self.repeats.forget(work.sequence);
+            self.repeats.close(work.sequence);
         } else if let Some(share) = self.share_mut(work.sequence) {
             share.take_back(work.extent);
         }
     }
 
-    fn ask(&mut self, now: Nanos, view: View<'_>) -> Option<Action> {
+    fn look(&mut self, now: Nanos, view: View<'_>) -> Option<Action> {
         if self.wants_to_ask()? != view.sequence {
             return None;
         }
         let share = self.shares.iter_mut().find(|share| share.is(view.sequence))?;
-        let reason = self.exchange.reason(share, &self.rate)?;
-        self.exchange.ask(now, view, share, reason)
+        self.exchange.look(now, view, share, &self.rate)
     }
 
     fn answered(&mut self, now: Nanos, from: PeerId, answer: &Answer) -> Option<HandOver> {
@@ -184,18 +184,17 @@ impl Machine {
         let note = self.exchange.answered(now, from, answer, share.as_deref_mut())?;
         if share.is_some_and(|share| share.left() == 0) && self.rules.repeat {
             let pair = self.exchange.pair(from).unwrap_or_default();
-            self.repeats = Repeats::plan(answer.sequence, &answer.in_flight, pair.share(Side::of(self.me, from)));
+            self.repeats.plan(answer.sequence, &answer.in_flight, pair.share(Side::of(self.me, from)));
         } else if !answer.extents.is_empty() {
-            self.repeats = Repeats::default();
+            self.repeats.cancel();
         }
         Some(note)
     }
 
-    fn ended(&mut self, view: View<'_>) {
-        self.exchange.learn(view);
+    fn ended(&mut self, sequence: u32) {
         self.exchange.forgive();
-        self.repeats.forget(view.sequence);
-        if let Some(share) = self.share_mut(view.sequence) {
+        self.repeats.end(sequence);
+        if let Some(share) = self.share_mut(sequence) {
             share.end();
         }
     }

@@ -1,9 +1,11 @@
 //! Shares that follow what was measured.
 //!
-//! `rho` is the share of the lower peer of what a pair completes. Each ask carries the asker's count, so that the victim
-//! can compare what both did since the last ask; half of the difference is taken over each time, all of it the first
-//! time. From then on an asker gets what brings both to the end at the same time. With `own` and `remaining` as they will
-//! be when the answer arrives, a round trip after the offer was sent and half of one after it was heard:
+//! `rho` is the share of the lower peer of what a pair completes. A peer that looks at the others, to ask or once at half
+//! of its part, compares what it has done since the last look with what they have done; half of the difference is taken
+//! over each time, all of it the first time. Who has idled is not compared: then the counts show the division and not
+//! the speeds. The record of the pair goes with the offer, and the asker gets what brings both to the end at the same
+//! time. With `own` and `remaining` as they will be when the answer arrives, a round trip after the offer was sent and
+//! half of one after it was heard:
 //!
 //! ```text
 //!   portion = share of the asker x (own + remaining) - own

@@ -29,8 +29,8 @@ pub(super) struct Share {
     pub(super) cursor_open: bool,
     /// A peer has died, and what is this peer's is not dealt out yet.
     pub(super) laid_down: bool,
-    /// The others' speed was asked for.
-    pub(super) probed: bool,
+    /// The others were looked at once.
+    pub(super) surveyed: bool,
     pending: VecDeque<Extent>,
     pending_transfers: u64,
     in_flight: Vec<Extent>,
@@ -47,7 +47,7 @@ impl Share {
             done: 0,
             cursor_open: false,
             laid_down: false,
-            probed: false,
+            surveyed: false,
             pending: VecDeque::with_capacity(PENDING_MAX),
             pending_transfers: 0,
             in_flight: Vec::with_capacity(IN_FLIGHT_MAX),
@@ -188,7 +188,7 @@ impl Share {
     fn clear(&mut self) {
         self.pending.clear();
         self.in_flight.clear();
-        (self.under_way, self.cursor_open, self.laid_down, self.probed) = (false, false, false, false);
+        (self.under_way, self.cursor_open, self.laid_down, self.surveyed) = (false, false, false, false);
         (self.done, self.pending_transfers, self.in_flight_transfers) = (0, 0, 0);
     }
 }

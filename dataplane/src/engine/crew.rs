@@ -106,7 +106,7 @@ impl<'a> Crew<'a> {
                 board: self.board.clone(),
                 gauges: self.gauges.clone(),
                 hang_limit: self.config.hang_limit,
-                rate: self.config.peer_rates.get(index).copied().flatten(),
+                rate: self.config.peer_rates.get(index).cloned().flatten(),
             };
             let (job, sharing) = (job.clone(), sharing.clone());
             let build = move || {

@@ -47,13 +47,17 @@ impl<P: Port> Peer<P> {
     /// Asks another peer for work, if the machine wants to.
     pub(super) fn ask(&mut self, now: Nanos) {
         let Some(sequence) = self.machine.wants_to_ask() else { return };
-        self.with_view(sequence, |peer, view| drop(peer.act(now, Event::Look(view))));
+        self.with_view(sequence, |peer, view| {
+            peer.act(now, Event::Look(view));
+        });
     }
 
     /// Every page of a set was reported: the machine counts up, and what the pairs that it keeps have learnt goes to the
     /// ledger, before the flush that the commit waits for.
     pub(super) fn end_set(&mut self, now: Nanos, sequence: u32) {
-        self.with_view(sequence, |peer, view| drop(peer.act(now, Event::Ended(view))));
+        self.with_view(sequence, |peer, view| {
+            peer.act(now, Event::Ended(view));
+        });
         self.publish(sequence);
         self.sets[sequence as usize % 2].ended = true;
         let me = self.wiring.id;

@@ -1,17 +1,36 @@
 //! Holds a peer back to a rate: for experiments with peers of unequal speed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bireme_control::units::Nanos;
+
+/// Bytes of data that a peer may move per second. Clones are the same rate, and it may change while the peer works.
+#[derive(Clone, Debug)]
+pub struct Rate(Arc<AtomicU64>);
+
+impl Rate {
+    /// A rate; at least one byte per second.
+    pub fn new(bytes_per_s: u64) -> Rate {
+        Rate(Arc::new(AtomicU64::new(bytes_per_s.max(1))))
+    }
+
+    /// Changes it, from the next slot on.
+    pub fn set(&self, bytes_per_s: u64) {
+        self.0.store(bytes_per_s.max(1), Ordering::Relaxed);
+    }
+}
 
 /// What was spent lies on a line of its own time: the next slot may start when the present has reached its end.
 #[derive(Clone, Debug)]
 pub(super) struct Pacer {
-    bytes_per_s: u64,
+    rate: Rate,
     paid_until: Nanos,
 }
 
 impl Pacer {
-    pub(super) fn new(bytes_per_s: u64) -> Pacer {
-        Pacer { bytes_per_s: bytes_per_s.max(1), paid_until: Nanos::ZERO }
+    pub(super) fn new(rate: Rate) -> Pacer {
+        Pacer { rate, paid_until: Nanos::ZERO }
     }
 
     /// Until when nothing may start, if that is not now.
@@ -21,7 +40,7 @@ impl Pacer {
 
     /// A slot has started. A late start is made up for within [`CREDIT`], so that late wake-ups do not lower the rate.
     pub(super) fn spend(&mut self, now: Nanos, bytes: u32) {
-        let cost = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_s);
+        let cost = u128::from(bytes) * 1_000_000_000 / u128::from(self.rate.0.load(Ordering::Relaxed));
         let from = self.paid_until.max(now - CREDIT);
         self.paid_until = from + Nanos(u64::try_from(cost).unwrap_or(u64::MAX));
     }
@@ -35,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_rate_is_kept_over_late_wake_ups() {
-        let mut pacer = Pacer::new(1_000_000_000);
+        let mut pacer = Pacer::new(Rate::new(1_000_000_000));
         let (mut now, mut spent) = (Nanos::from_secs(1), 0);
         while now < Nanos::from_secs(2) {
             if let Some(until) = pacer.holds_until(now) {

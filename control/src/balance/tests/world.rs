@@ -175,7 +175,7 @@ impl World {
                 }
             }
             Action::Note(note) => {
-                let ratios = self.machines[peer].learnt(note.from).map_or([Permille::default(); 2], |pair| pair.ratios);
+                let ratios = self.machines[peer].learnt(note.from).unwrap_or_default().ratios;
                 self.asks.push((note, self.asked[peer], ratios));
             }
         }
