@@ -141,6 +141,10 @@ fn what_was_mended_stays_mended() {
     for seed in seeds {
         assert!(simulate(seed, false).is_ok(), "seed {seed}: {:?}", simulate(seed, false));
     }
+    // A peer had died with a full mailbox, and the ledger could not end before it had delivered the rest.
+    for seed in [33, 488, 830] {
+        assert!(simulate(seed, false).is_ok(), "seed {seed}: {:?}", simulate(seed, false));
+    }
     // A peer failed just when the operator stopped the run: the ledger told idle peers to stop, and left before the
     // wake-ups did. They slept for ever.
     for seed in 0..60 {

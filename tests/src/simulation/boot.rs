@@ -308,16 +308,15 @@ impl Running<'_> {
         let over = engine.failure.is_some() || engine.committed == self.boot.sets.len() || interrupted;
         let room = engine.asked < self.boot.sets.len() && engine.asked < engine.committed + 2;
         let now = self.stage.world().now();
-        let letter = if over {
-            // The end of a peer is no news any more.
+        if engine.ledger.is_none() {
             engine.crew.deaths.iter_mut().for_each(|dead| dead.told = true);
-            if engine.stop_told {
-                return;
-            }
+            return;
+        }
+        let letter = if over && !engine.stop_told {
             ToLedger::Stop
         } else if let Some(dead) = engine.crew.deaths.iter().find(|dead| dead.alarm().is_some_and(|at| at <= now)) {
             ToLedger::Died { peer: dead.peer }
-        } else if room {
+        } else if room && !over {
             let sequence = u32::try_from(engine.asked).expect("a few sets");
             ToLedger::Prepare { sequence, bytes: self.boot.sets[engine.asked], origin }
         } else {

@@ -170,7 +170,7 @@ impl Crew {
                 board: board.clone(),
                 gauges: gauges.clone(),
                 hang_limit: config.hang_limit,
-                rate: pace.rate,
+                rate: pace.rate.map(peer::Rate::new),
             };
             let machine = Machine::new(task.sharing.rules, PeerId(id), config.peers, &task.sharing.learnt);
             let peer = Peer::new(wiring, task.array, task.job.clone(), machine, port);

@@ -232,7 +232,7 @@ impl Config {
             rules: Rules { strategy: STRATEGIES[pick(r, 8)], ..Rules::default() },
             ledger_region: [64 << 10, 1 << 20][pick(r, 2)],
             letters: [16, 64, 4096][pick(r, 3)],
-            peer_letters: [8, 64][pick(r, 2)],
+            peer_letters: [2, 8, 64][pick(r, 3)],
             paces: [(); PEERS_MAX].map(|()| Pace::draw(r, hang_limit)),
             hang_limit,
             short_per_million: [0, 20_000, 300_000][pick(r, 3)],
@@ -294,7 +294,9 @@ impl Death {
         let busy = [Moment::Asking, Moment::Repeating, Moment::Flushing, Moment::Losing, Moment::Losing];
         let (moment, doubled) =
             if r.below(2) == 0 { (Moment::draw(r), r.below(11)) } else { (busy[pick(r, 5)], r.below(5)) };
-        Death { peer, moment, calls: 1 + r.below(1 << doubled), unseen: Nanos(1 << r.below(26)) }
+        // What a loser has in flight ends soon.
+        let calls = if moment == Moment::Losing { 1 } else { 1 + r.below(1 << doubled) };
+        Death { peer, moment, calls, unseen: Nanos(1 << r.below(26)) }
     }
 }
 
