@@ -295,7 +295,7 @@ impl Death {
         let (moment, doubled) =
             if r.below(2) == 0 { (Moment::draw(r), r.below(11)) } else { (busy[pick(r, 5)], r.below(5)) };
         // What a loser has in flight ends soon.
-        let calls = if moment == Moment::Losing { 1 } else { 1 + r.below(1 << doubled) };
+        let calls = (1 + r.below(1 << doubled)).min(if moment == Moment::Losing { 1 } else { u64::MAX });
         Death { peer, moment, calls, unseen: Nanos(1 << r.below(26)) }
     }
 }
