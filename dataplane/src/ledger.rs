@@ -225,6 +225,9 @@ impl<P: Port> Ledger<P> {
     }
 
     fn hear(&mut self, letter: ToLedger) -> Result<(), Failure> {
+        if let ToLedger::Died { peer } = letter {
+            self.post.forget(peer.index());
+        }
         match letter {
             ToLedger::Stop => {
                 self.stopping = true;

@@ -224,6 +224,11 @@ impl<P: Port> Peer<P> {
         self.stopping.is_some_and(|since| idle || now.since(since) > self.wiring.hang_limit)
     }
 
+    /// Whether an offer of its is not answered yet.
+    pub fn is_asking(&self) -> bool {
+        self.machine.is_asking()
+    }
+
     /// What it did, at the end: its desk, its hand-overs, and the transfers that it completed.
     pub fn into_figures(self) -> (Desk<P>, HandOvers, u64) {
         (self.desk, self.hand_overs, self.transfers)

@@ -10,6 +10,7 @@
 //! - [`life`]: what is drawn before anything happens. [`stage`]: the devices from boot to boot.
 //! - [`boot`]: one engine from opening to closing. [`crew`]: whose turn it is, who sleeps, when time passes.
 //! - [`model`]: what the pool must hold. [`watch`]: what must hold at each moment. [`restore`]: what a reader finds.
+//! - [`pace`]: how fast each peer is. [`deaths`]: who of them dies. [`tally`]: how often what is to be shown happened.
 //! - [`trace`]: what happened. The same seed gives the same trace.
 //!
 //! Threads sleep and are woken as in production: a letter whose bell nobody rings is never read, and a life in which
@@ -23,14 +24,18 @@ use self::boot::End;
 use self::life::{Damage, Fault, Life};
 use self::model::Model;
 use self::stage::Stage;
+use self::tally::{Kind, Tally};
 use self::trace::Trace;
 
 pub mod boot;
 pub mod crew;
+pub mod deaths;
 pub mod life;
 pub mod model;
+pub mod pace;
 pub mod restore;
 pub mod stage;
+pub mod tally;
 pub mod trace;
 pub mod watch;
 
@@ -45,6 +50,8 @@ pub struct Lived {
     pub events: u64,
     /// Requests of the first boot and its reader, where faults can strike.
     pub steps: u64,
+    /// What happened how often.
+    pub tally: Tally,
 }
 
 /// Lives the life of a seed.
@@ -77,9 +84,10 @@ fn all_boots(seed: u64, life: &Life, trace: &mut Trace) -> Result<Lived, String>
     let mut model = Model::default();
     let mut ends = Vec::new();
     let mut steps = 0;
+    let mut tally = Tally::default();
     for (number, boot) in life.boots.iter().enumerate() {
         let in_boot = |broken: String| format!("boot {number} ({:?}): {broken}", boot.fault);
-        let end = boot::run(life, boot, &mut stage, &mut model, trace, &mut random).map_err(in_boot)?;
+        let end = boot::run(life, boot, &mut stage, &mut model, trace, &mut random, &mut tally).map_err(in_boot)?;
         if number == 0 {
             steps = stage.world().steps();
         }
@@ -99,6 +107,7 @@ fn all_boots(seed: u64, life: &Life, trace: &mut Trace) -> Result<Lived, String>
             // Where nothing was committed, nothing but the opening has made the mirrors the same.
             restore::check_mirrors(life, &stage.copy(), &model, trace, &mut random).map_err(in_boot)?;
         }
+        tally.add(Kind::AllDied, u64::from(matches!(end, End::Failed(boot::ALL_DIED))));
         ends.push(end);
     }
     match life.damage {
@@ -106,5 +115,5 @@ fn all_boots(seed: u64, life: &Life, trace: &mut Trace) -> Result<Lived, String>
         Damage::Bit => restore::check_bit(life, &stage, &model, trace, &mut random)?,
         Damage::Mirrors => restore::check_mirrors(life, &stage, &model, trace, &mut random)?,
     }
-    Ok(Lived { ends, hash: trace.hash(), events: trace.events(), steps })
+    Ok(Lived { ends, hash: trace.hash(), events: trace.events(), steps, tally })
 }

@@ -1,17 +1,25 @@
 //! The whole engine on simulated devices: a thousand lives from seeds, and every fault at every step of one life.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
-use bireme_tests::simulation::boot::End;
-use bireme_tests::simulation::life::{Boot, Config, Fault, Life, Moment};
+use bireme_control::balance::Strategy;
+use bireme_control::units::{Nanos, PeerId};
+use bireme_tests::simulation::boot::{ALL_DIED, End};
+use bireme_tests::simulation::life::{Boot, Config, Death, Fault, Life, Moment};
+use bireme_tests::simulation::tally::{Kind, Tally};
 use bireme_tests::simulation::{live, simulate};
 
 const SEEDS: u64 = 1000;
 
 #[test]
 fn a_thousand_lives_keep_every_promise() {
+    let tally = Mutex::new(Tally::default());
     let ends = in_halves(0..SEEDS, |seed| match simulate(seed, false) {
-        Ok(lived) => lived.ends.iter().map(name).collect(),
+        Ok(lived) => {
+            tally.lock().expect("nobody has panicked").merge(&lived.tally);
+            lived.ends.iter().map(name).collect()
+        }
         Err(broken) => panic!(
             "seed {seed}: {broken}\nreplay it: cargo run -p bireme-tests --bin simulate -- --seed {seed} --trace"
         ),
@@ -21,7 +29,36 @@ fn a_thousand_lives_keep_every_promise() {
     {
         assert!(ends.get(end).is_some_and(|&count| count >= least), "too few lives end so: {end}: {ends:?}");
     }
+    let tally = tally.into_inner().expect("nobody has panicked");
+    println!("{tally:?}");
+    for (kind, least) in ENOUGH {
+        assert!(tally.count(kind) >= least, "too rare: {kind:?}: {tally:?}");
+    }
 }
+
+/// About half of what the thousand lives show: fewer would mean that something does not happen any more.
+const ENOUGH: [(Kind, u64); 20] = [
+    (Kind::HandedOver, 1500),
+    (Kind::Refused, 3000),
+    (Kind::AskedEarly, 2000),
+    (Kind::Repeated, 200),
+    (Kind::RepeatWon, 120),
+    (Kind::RepeatLost, 20),
+    (Kind::LoserInFlight, 30),
+    (Kind::FrameReused, 2000),
+    (Kind::Survived, 500),
+    (Kind::AllDied, 50),
+    (Kind::Died, 500),
+    (Kind::DiedBeforeBegin, 100),
+    (Kind::DiedWriting, 200),
+    (Kind::DiedAsking, 80),
+    (Kind::DiedAnswered, 20),
+    (Kind::DiedRepeating, 10),
+    (Kind::DiedFlushing, 50),
+    (Kind::DiedAfterCommit, 1),
+    (Kind::DiedBeforeLayingDown, 20),
+    (Kind::DiedBeforeTakingUp, 1),
+];
 
 #[test]
 fn a_seed_lives_the_same_life_twice() {
@@ -57,12 +94,55 @@ fn the_process_may_be_killed_at_every_step() {
     at_every_step(Fault::Kill);
 }
 
+#[test]
+fn a_peer_may_die_at_every_call_while_shares_are_measured() {
+    at_every_call(Strategy::Measured);
+}
+
+#[test]
+fn a_peer_may_die_at_every_call_while_ratios_are_stepped() {
+    at_every_call(Strategy::Ratio);
+}
+
+#[test]
+fn a_peer_may_die_at_every_call_while_all_draw_from_one_cursor() {
+    at_every_call(Strategy::Pull);
+}
+
+/// One small life of three peers with three sets; one of them dies at each call of its port. All sets are written.
+fn at_every_call(strategy: Strategy) {
+    for doomed in 0..3 {
+        let lived = |calls| {
+            let death =
+                Death { peer: PeerId(doomed), moment: Moment::Running, calls, unseen: Nanos(calls % 7 * 100_000) };
+            let life = Life::mortal(strategy, u64::from(doomed), death);
+            let lived = live(0, &life, false);
+            let lived = lived.unwrap_or_else(|broken| panic!("peer {doomed} died at call {calls}: {broken}"));
+            assert!(matches!(lived.ends[..], [End::Done]), "peer {doomed} died at call {calls}: {:?}", lived.ends);
+            lived.tally.count(Kind::Died)
+        };
+        // The last call is found by halving: after it nobody dies.
+        let (mut dies, mut lives) = (1, 1 << 16);
+        while lives - dies > 1 {
+            let middle = u64::midpoint(dies, lives);
+            if lived(middle) > 0 { dies = middle } else { lives = middle }
+        }
+        assert!(dies > 50, "{dies} calls are no life");
+        in_halves(1..dies + 1, |calls| if lived(calls) > 0 { vec!["died"] } else { vec!["lived"] });
+        println!("{strategy:?}: peer {doomed} died at each of {dies} calls");
+    }
+}
+
 /// Lives that broke a promise once.
 #[test]
 fn what_was_mended_stays_mended() {
     // A peer had more letters than the ledger, which had gone, had places for: it could not stop.
     let seeds = [11_827];
     for seed in seeds {
+        assert!(simulate(seed, false).is_ok(), "seed {seed}: {:?}", simulate(seed, false));
+    }
+    // A peer had died with a full mailbox, and the ledger could not end before it had delivered the rest.
+    for seed in [33, 488, 830] {
         assert!(simulate(seed, false).is_ok(), "seed {seed}: {:?}", simulate(seed, false));
     }
     // A peer failed just when the operator stopped the run: the ledger told idle peers to stop, and left before the
@@ -94,6 +174,7 @@ fn name(end: &End) -> &'static str {
         End::Done => "done",
         End::Stopped => "stopped",
         End::NoSpace => "no space",
+        End::Failed(ALL_DIED) => "all died",
         End::Failed(_) => "failed",
         End::Pool(_) => "pool",
         End::Off => "off",

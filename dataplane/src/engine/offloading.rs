@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use bireme_control::balance::Learnt;
-use bireme_control::units::Nanos;
+use bireme_control::units::{Nanos, PeerId};
 
 use super::crew::{Crew, Hands, Who};
 use super::report::{self, SetTimes};
@@ -132,6 +132,7 @@ fn write(
             to_main: &to_main,
             ledger_ended: &|| ledger.is_finished(),
             hands: &hands,
+            ended: Vec::new(),
             deaths: Vec::new(),
             handles,
         };
@@ -199,7 +200,9 @@ struct Main<'a> {
     to_main: &'a Mailbox<ToMain>,
     ledger_ended: &'a dyn Fn() -> bool,
     hands: &'a Hands<'a>,
-    /// Peers that have died.
+    /// Peers whose threads have ended.
+    ended: Vec<PeerId>,
+    /// Those of them that have died.
     deaths: Vec<Death>,
     handles: &'a Handles,
 }
@@ -282,9 +285,7 @@ impl Main<'_> {
             if !ending && self.handles.stop.load(Ordering::Acquire) {
                 return Err(Halt::Signal);
             }
-            if !ending {
-                self.look_for_deaths(under_way.clone());
-            }
+            self.look_for_deaths(ending, under_way.clone());
             if (self.ledger_ended)() {
                 // What it said before it ended comes first.
                 let dead = Halt::Failed(Failure::Broken("a thread of the engine has died"));
@@ -300,14 +301,19 @@ impl Main<'_> {
         }
     }
 
-    /// A thread that has ended before it was told to has died: the ledger has the others take over its work.
-    fn look_for_deaths(&mut self, under_way: Range<u32>) {
+    /// A thread that has ended before it was told to has died: the ledger has the others take over its work. Once the
+    /// run is to end every thread may, and the ledger must not wait for one that reads no letters any more.
+    fn look_for_deaths(&mut self, ending: bool, under_way: Range<u32>) {
         for peer in self.hands.ended() {
-            if self.deaths.iter().all(|death| death.peer != peer) {
+            if self.ended.contains(&peer) {
+                continue;
+            }
+            self.ended.push(peer);
+            if !ending {
                 let taken_over = under_way.clone().map(|sequence| self.crew.left_to(peer, sequence)).sum();
                 self.deaths.push(Death { peer, at: self.port.now(), taken_over });
-                self.tell(ToLedger::Died { peer });
             }
+            self.tell(ToLedger::Died { peer });
         }
     }
 

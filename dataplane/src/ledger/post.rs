@@ -26,6 +26,13 @@ impl Post {
         self.peers[peer].1.push_back(letter);
     }
 
+    /// A reader has died: its mailbox may be full for ever.
+    pub(super) fn forget(&mut self, peer: usize) {
+        if let Some((_, letters)) = self.peers.get_mut(peer) {
+            letters.clear();
+        }
+    }
+
     pub(super) fn main(&mut self, letter: ToMain) {
         self.main.1.push_back(letter);
     }

@@ -137,6 +137,16 @@ impl World {
         self.0.borrow_mut().faults.hang_at = Some(step);
     }
 
+    /// Requests of this port take so many times as long from now on.
+    pub fn slow(&self, port: PortNumber, times: u64) {
+        self.0.borrow_mut().faults.slow.insert(port.0, times);
+    }
+
+    /// The thread that owns this port dies at its so many-th call from now on: it unwinds with [`Died`].
+    pub fn die_at_call(&self, port: PortNumber, calls: u64) {
+        self.0.borrow_mut().faults.calls_left.insert(port.0, calls);
+    }
+
     /// The power fails as step `step` is about to start.
     pub fn power_off_at(&self, step: u64) {
         self.0.borrow_mut().faults.power_off_at = Some(step);
@@ -243,6 +253,10 @@ pub struct Started {
     pub due: Nanos,
 }
 
+/// With what a thread unwinds that was to die, see [`World::die_at_call`].
+#[derive(Clone, Copy, Debug)]
+pub struct Died;
+
 /// A port among those of its world, in the order in which they were made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PortNumber(pub usize);
@@ -267,6 +281,13 @@ impl Simulated {
     /// Which port of its world this is.
     pub fn number(&self) -> PortNumber {
         PortNumber(self.index)
+    }
+
+    /// The owner may die at each call, but not between a letter and its wake-up: nothing can fail there.
+    fn called(&self) {
+        if self.world.0.borrow_mut().faults.dies_now(self.index) {
+            std::panic::resume_unwind(Box::new(Died));
+        }
     }
 
     fn start_pushed(&mut self) -> io::Result<()> {
@@ -328,6 +349,7 @@ impl Port for Simulated {
     }
 
     fn push(&mut self, request: Request) -> Result<(), Busy> {
+        self.called();
         if is_write(&request) && self.in_flight.has_room() {
             spans(&request).for_each(|span| self.sent.send(span, &self.region));
         }
@@ -338,11 +360,13 @@ impl Port for Simulated {
 
     fn wake(&mut self, whom: Bell) {
         self.rung.push(whom);
+        self.called();
     }
 
     fn gather(&mut self, _completions: u32) {}
 
     fn submit(&mut self, next: Next) -> io::Result<()> {
+        self.called();
         self.start_pushed()?;
         self.collect();
         if next == Next::Event && self.done.is_empty() && self.in_flight.len() > 0 {
@@ -355,6 +379,7 @@ impl Port for Simulated {
     }
 
     fn reap(&mut self) -> Option<Completion> {
+        self.called();
         let done = self.done.pop_front()?;
         self.world.0.borrow_mut().unreaped[self.index] -= 1;
         Some(done)
@@ -366,8 +391,13 @@ impl Port for Simulated {
 }
 
 impl Drop for Simulated {
-    /// No kernel touches the memory of a simulation, so what is still lent may go.
+    /// As from the ring of a thread that dies, what was pushed leaves. No kernel touches the memory of a simulation, so
+    /// what is still lent may go.
     fn drop(&mut self) {
+        if std::thread::panicking() && self.world.0.try_borrow_mut().is_ok() {
+            // Nobody is left to hear of an error.
+            let _ = self.start_pushed();
+        }
         self.in_flight.clear(&mut self.region);
     }
 }

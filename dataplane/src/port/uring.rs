@@ -355,6 +355,8 @@ impl Uring {
     /// Waits, as long as patience lasts, for what is in flight: others may be about to write to the same places.
     fn drain(&mut self) {
         let until = self.now() + self.patience;
+        // Letters were posted whose wake-ups are in the ring: nobody else would ring for their readers.
+        let _ = self.submit(Next::Ready);
         while self.in_flight.len() > 0 && self.now() < until && self.submit(Next::At(until)).is_ok() {
             while self.reap().is_some() {}
         }

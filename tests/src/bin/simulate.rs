@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use bireme_tests::simulation::tally::Tally;
 use bireme_tests::simulation::{Lived, simulate};
 use clap::Parser;
 
@@ -27,20 +28,23 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some(seed) = arguments.seed {
         return match simulate(seed, arguments.trace) {
-            Ok(Lived { ends, hash, events, .. }) => {
+            Ok(Lived { ends, hash, events, tally, .. }) => {
                 ends.iter().for_each(|end| println!("{end:?}"));
+                println!("{tally:?}");
                 println!("seed {seed}: nothing was broken; {events} events, hash {hash:016x}");
                 ExitCode::SUCCESS
             }
             Err(broken) => fail(seed, &broken),
         };
     }
+    let mut tally = Tally::default();
     for seed in arguments.from..arguments.from.saturating_add(arguments.seeds) {
-        if let Err(broken) = simulate(seed, false) {
-            return fail(seed, &broken);
+        match simulate(seed, false) {
+            Ok(lived) => tally.merge(&lived.tally),
+            Err(broken) => return fail(seed, &broken),
         }
     }
-    println!("{} seeds from {}: nothing was broken", arguments.seeds, arguments.from);
+    println!("{} seeds from {}: nothing was broken; {tally:?}", arguments.seeds, arguments.from);
     ExitCode::SUCCESS
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bireme_control::balance::Learnt;
+use bireme_control::units::{Nanos, PeerId};
 use bireme_dataplane::job::Job;
 use bireme_dataplane::ledger::{self, Ledger, Sharing};
 use bireme_dataplane::message::{Committed, Failure, ToLedger, ToMain};
@@ -14,11 +15,13 @@ use bireme_dataplane::port::{Bell, Next};
 use bireme_dataplane::queue::Mailbox;
 
 use super::crew::{Bed, Crew, Task, Who};
+use super::deaths::unread;
 use super::life::{Boot, Fault, Life, Moment};
 use super::model::{Data, Model, Set, input};
 use super::stage::{OPENING_BYTES, Stage};
+use super::tally::{Kind, Tally};
 use super::trace::Trace;
-use super::watch::Watch;
+use super::watch::{NEVER, Watch};
 
 /// How a boot ended, if nothing that was promised was broken.
 #[derive(Debug)]
@@ -44,6 +47,10 @@ pub struct Running<'a> {
     model: &'a mut Model,
     trace: &'a mut Trace,
     fuse: Fuse,
+    hang_limit: Nanos,
+    /// Deaths that wait for no moment any more.
+    caught: Vec<usize>,
+    tally: &'a mut Tally,
 }
 
 /// The fault of a boot, and the step from which it is there.
@@ -108,9 +115,11 @@ pub fn run(
     model: &mut Model,
     trace: &mut Trace,
     random: &mut Random,
+    tally: &mut Tally,
 ) -> Result<End, String> {
     let fuse = Fuse { fault: boot.fault, moment: boot.moment, steps: boot.steps, at: None };
-    let mut running = Running { boot, stage, model, trace, fuse };
+    let mut running =
+        Running { boot, stage, model, trace, fuse, hang_limit: life.config.hang_limit, caught: Vec::new(), tally };
     running.go(life, random)
 }
 
@@ -139,12 +148,39 @@ impl Running<'_> {
         self.trace.note(world.now(), "main", ("opened", pool.generation(), found.map(|set| set.number)));
         self.note_requests(&world, None)?;
         let mut engine = self.build(life, pool, &disks, random)?;
-        self.fuse.reach(Moment::Running, &world);
+        self.reach(&engine, Moment::Opening);
+        self.reach(&engine, Moment::Running);
         let ended = self.drive(&mut engine, data);
+        self.count(&engine);
         // Whoever has lived to say so knows whether a commit was cut short.
         let committing = engine.committing && (world.is_off() || engine.in_doubt);
         let end = ended.and_then(|()| self.judge(engine))?;
         Ok(self.end(end, committing))
+    }
+
+    /// A moment has come, for the fault and for those who are to die.
+    fn reach(&mut self, engine: &Engine, moment: Moment) {
+        self.fuse.reach(moment, self.stage.world());
+        let doomed = self.boot.deaths.iter().filter(|death| death.moment == moment);
+        doomed.for_each(|death| engine.crew.doom(death.peer, death.calls));
+    }
+
+    /// A peer does something at which one is to die; the first to do it does, and with a second death the next.
+    fn caught(&mut self, engine: &Engine, moment: Moment, peer: PeerId) {
+        let mut doomed = (0..).zip(&self.boot.deaths).filter(|(_, death)| death.moment == moment);
+        if let Some((index, death)) = doomed.find(|(index, _)| !self.caught.contains(index)) {
+            engine.crew.doom(peer, death.calls);
+            self.caught.push(index);
+        }
+    }
+
+    fn count(&mut self, engine: &Engine) {
+        self.tally.merge(&engine.crew.tally);
+        self.tally.merge(&engine.watch.tally);
+        for dead in &engine.crew.deaths {
+            self.tally.add(Kind::DiedAsking, u64::from(dead.asked));
+            unread(&engine.crew.to_peers[dead.peer.index()]).into_iter().for_each(|kind| self.tally.add(kind, 1));
+        }
     }
 
     fn end(&mut self, end: End, committing: bool) -> End {
@@ -209,10 +245,28 @@ impl Running<'_> {
                 return Ok(());
             }
             let who = engine.crew.step(engine.ledger.as_ref().map(|(_, bed)| bed))?;
-            if who == Who::Ledger {
-                self.ledger_turn(engine, data)?;
+            match who {
+                Who::Ledger => self.ledger_turn(engine, data)?,
+                Who::Peer(peer) if engine.crew.is_asking(peer) => {
+                    let peer = PeerId(u16::try_from(peer).expect("a few peers"));
+                    self.caught(engine, Moment::Asking, peer);
+                }
+                _ => {}
             }
             self.note_requests(&world, Some(engine))?;
+            self.note_deaths(engine);
+        }
+    }
+
+    /// When main will see who has just died: after the port was drained, and not at once.
+    fn note_deaths(&mut self, engine: &mut Engine) {
+        let now = self.stage.world().now();
+        for dead in engine.crew.deaths.iter_mut().filter(|dead| dead.seen_at.is_none()) {
+            let last = engine.watch.died(now, dead.peer);
+            let drained = if last == NEVER { now + self.hang_limit } else { last.max(now) };
+            let unseen = self.boot.deaths.iter().map(|death| death.unseen).nth(engine.watch.deaths() - 1);
+            dead.seen_at = Some(drained + unseen.unwrap_or_default());
+            self.trace.note(now, dead.peer, ("dies", dead.asked, dead.seen_at));
         }
     }
 
@@ -240,8 +294,9 @@ impl Running<'_> {
             if has != want {
                 return Err(format!("the ledger says that {has} frames are free; want {want}"));
             }
+            engine.watch.maps(|set| ledger.pool().store().pages(set).ok())?;
         }
-        self.fuse.reach(Moment::Closing, &world);
+        self.reach(engine, Moment::Closing);
         self.note_requests(&world, Some(engine))?;
         engine.closed = Some(ledger.close().map(|_| ()));
         self.note_requests(&world, None)
@@ -252,13 +307,20 @@ impl Running<'_> {
         let interrupted = engine.stop_at.is_some_and(|step| self.stage.world().steps() >= step);
         let over = engine.failure.is_some() || engine.committed == self.boot.sets.len() || interrupted;
         let room = engine.asked < self.boot.sets.len() && engine.asked < engine.committed + 2;
-        let letter = match (over, room) {
-            (true, _) if !engine.stop_told => ToLedger::Stop,
-            (false, true) => {
-                let sequence = u32::try_from(engine.asked).expect("a few sets");
-                ToLedger::Prepare { sequence, bytes: self.boot.sets[engine.asked], origin }
-            }
-            _ => return,
+        let now = self.stage.world().now();
+        if engine.ledger.is_none() {
+            engine.crew.deaths.iter_mut().for_each(|dead| dead.told = true);
+            return;
+        }
+        let letter = if over && !engine.stop_told {
+            ToLedger::Stop
+        } else if let Some(dead) = engine.crew.deaths.iter().find(|dead| dead.alarm().is_some_and(|at| at <= now)) {
+            ToLedger::Died { peer: dead.peer }
+        } else if room && !over {
+            let sequence = u32::try_from(engine.asked).expect("a few sets");
+            ToLedger::Prepare { sequence, bytes: self.boot.sets[engine.asked], origin }
+        } else {
+            return;
         };
         // A full mailbox: again before the next turn.
         let Ok(bell) = engine.inbox.post(letter) else { return };
@@ -266,6 +328,10 @@ impl Running<'_> {
         self.trace.note(self.stage.world().now(), "main", letter);
         match letter {
             ToLedger::Stop => engine.stop_told = true,
+            ToLedger::Died { peer } => {
+                let dead = engine.crew.deaths.iter_mut().filter(|dead| dead.peer == peer);
+                dead.for_each(|dead| dead.told = true);
+            }
             _ => engine.asked += 1,
         }
     }
@@ -277,18 +343,20 @@ impl Running<'_> {
             ToMain::Prepared(plan) => {
                 engine.crew.newest.store(plan.sequence, plan.pages);
                 self.model.prepared(Set { number: plan.number, bytes: plan.bytes, data });
-                engine.watch.prepared(&plan)?;
-                self.fuse.reach(Moment::Prepared(plan.sequence), &world);
+                engine.watch.prepared(world.now(), &plan)?;
+                self.reach(engine, Moment::Prepared(plan.sequence));
             }
-            ToMain::Committed(Committed { sequence, number, written_at, flushed_at, committed_at, .. }) => {
+            ToMain::Committed(said) => {
+                let Committed { sequence, number, written_at, flushed_at, committed_at, .. } = said;
                 if written_at > flushed_at || flushed_at > committed_at || committed_at > world.now() {
                     return Err(format!("set {number} was flushed before it was written, or the like"));
                 }
                 engine.committing = false;
                 engine.committed += 1;
-                engine.watch.committed(&world, number)?;
+                engine.watch.committed(&world, &said)?;
                 self.model.committed(number)?;
-                self.fuse.reach(Moment::Committed(sequence), &world);
+                self.reach(engine, Moment::Committed(sequence));
+                engine.watch.losers().into_iter().for_each(|peer| self.caught(engine, Moment::Losing, peer));
             }
             ToMain::InDoubt { number } => {
                 let oldest = self.model.planned.keys().next();
@@ -316,6 +384,9 @@ impl Running<'_> {
             let asked = pages(self.boot.sets[engine.committed]);
             let fits = asked + newest <= engine.watch.frames();
             return if fits { Err(format!("{failure:?}, and the set fits")) } else { Ok(()) };
+        }
+        if engine.crew.deaths.len() == engine.crew.to_peers.len() && failure == ALL_DIED {
+            return Ok(());
         }
         if !self.fuse.is_burnt(self.stage.world()) {
             return Err(format!("it failed for no cause: {failure:?}"));
@@ -354,13 +425,20 @@ impl Running<'_> {
             let name = peer.map_or_else(|| "metadata".to_owned(), |peer| format!("peer {peer}"));
             self.trace.request(world.now(), name, &started);
             let Some(engine) = &mut engine else { continue };
-            if peer.is_some() {
-                engine.watch.peer_started(&started)?;
+            if let Some(peer) = peer {
+                let peer = PeerId(u16::try_from(peer).expect("a few peers"));
+                if let Some(moment) = engine.watch.peer_started(world.now(), peer, &started)? {
+                    self.caught(engine, moment, peer);
+                }
             } else if started.port == engine.ledger_port && !engine.committing {
                 engine.committing = true;
-                engine.watch.commit_begins(world)?;
+                let store = engine.ledger.as_ref().map(|(ledger, _)| ledger.pool().store());
+                engine.watch.commit_begins(world, |set| store.and_then(|store| store.pages(set).ok()))?;
             }
         }
         Ok(())
     }
 }
+
+/// How a run ends when nobody is left.
+pub const ALL_DIED: Failure = Failure::Broken("all peers have died");

@@ -9,6 +9,7 @@
 //! A sleeper wakes as in production: when a request of its port has ended, its time has come, or its bell was rung by
 //! a port that was submitted after the letter.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use bireme_control::balance::Machine;
@@ -20,12 +21,15 @@ use bireme_dataplane::job::Job;
 use bireme_dataplane::ledger::Sharing;
 use bireme_dataplane::message::{ToLedger, ToPeer};
 use bireme_dataplane::peer::{self, Peer};
-use bireme_dataplane::port::simulated::{PortNumber, Random, Simulated, World};
+use bireme_dataplane::port::simulated::{Died, PortNumber, Random, Simulated, World};
 use bireme_dataplane::port::{Bell, Next, Port};
 use bireme_dataplane::queue::Mailbox;
 use bireme_dataplane::telemetry::Gauges;
 
+use super::deaths::Dead;
 use super::life::{Config, pick};
+use super::pace::Pace;
+use super::tally::Tally;
 
 /// What the threads of one engine share, and the peers.
 pub struct Crew {
@@ -41,11 +45,35 @@ pub struct Crew {
     pub newest: Arc<NewestSet>,
     /// The main thread's port, which rings for it.
     pub main: Simulated,
-    peers: Vec<Option<(Peer<Simulated>, Bed)>>,
+    /// Those who have died, in that order.
+    pub deaths: Vec<Dead>,
+    /// What those who have gone in peace have done.
+    pub tally: Tally,
+    peers: Vec<Option<Rower>>,
     ports: Vec<PortNumber>,
     control: Control,
     control_at: Nanos,
     turns: u64,
+}
+
+/// A peer, where it sleeps, and how fast it is.
+struct Rower {
+    peer: Peer<Simulated>,
+    bed: Bed,
+    pace: Pace,
+    /// Its thread is away until then, whoever calls.
+    back_at: Nanos,
+}
+
+impl Rower {
+    fn is_awake(&self, world: &World) -> bool {
+        world.now() >= self.back_at && self.bed.is_awake(world)
+    }
+
+    /// When it wakes by itself, or could be woken again.
+    fn alarm(&self, world: &World) -> Option<Nanos> {
+        if self.bed.is_awake(world) { Some(self.back_at) } else { self.bed.alarm().map(|at| at.max(self.back_at)) }
+    }
 }
 
 /// Where somebody sleeps, and until when.
@@ -121,7 +149,8 @@ impl Crew {
     pub fn new(world: &World, config: Config, random: Random, task: &Task<'_>) -> Crew {
         let board = Arc::new(Board::new(config.peers));
         let newest = Arc::new(NewestSet::default());
-        let to_peers: Vec<_> = (0..config.peers).map(|peer| Arc::new(Mailbox::new(PEER_LETTERS, Bell(peer)))).collect();
+        let inbox = |peer| Arc::new(Mailbox::new(config.peer_letters, Bell(peer)));
+        let to_peers: Vec<_> = (0..config.peers).map(inbox).collect();
         let gauges = Arc::new(Gauges::new(usize::from(task.array.members())));
         let region = usize::try_from(task.array.region_bytes()).expect("a small region");
         let mut peers = Vec::new();
@@ -129,6 +158,8 @@ impl Crew {
         for (id, inbox) in (0..config.peers).zip(&to_peers) {
             let port = world.port_to(task.disks, region, task.array.requests());
             ports.push(port.number());
+            let pace = config.paces[usize::from(id)];
+            world.slow(port.number(), pace.request_times);
             let bed = Bed::new(Bell(id), port.number());
             let wiring = peer::Wiring {
                 id: PeerId(id),
@@ -139,10 +170,11 @@ impl Crew {
                 board: board.clone(),
                 gauges: gauges.clone(),
                 hang_limit: config.hang_limit,
-                rate: None,
+                rate: pace.rate.map(peer::Rate::new),
             };
             let machine = Machine::new(task.sharing.rules, PeerId(id), config.peers, &task.sharing.learnt);
-            peers.push(Some((Peer::new(wiring, task.array, task.job.clone(), machine, port), bed)));
+            let peer = Peer::new(wiring, task.array, task.job.clone(), machine, port);
+            peers.push(Some(Rower { peer, bed, pace, back_at: Nanos::ZERO }));
         }
         Crew {
             world: world.clone(),
@@ -151,6 +183,8 @@ impl Crew {
             to_peers,
             newest: newest.clone(),
             main: world.port(4096, 1),
+            deaths: Vec::new(),
+            tally: Tally::default(),
             peers,
             ports,
             control: Control::new(config.peers, board, newest),
@@ -175,7 +209,7 @@ impl Crew {
         }
         let world = &self.world;
         let rowers = self.peers.iter().enumerate();
-        let awake = rowers.filter(|(_, peer)| peer.as_ref().is_some_and(|(_, bed)| bed.is_awake(world)));
+        let awake = rowers.filter(|(_, peer)| peer.as_ref().is_some_and(|rower| rower.is_awake(world)));
         let mut awake: Vec<_> = awake.map(|(index, _)| Who::Peer(index)).collect();
         awake.extend(ledger.filter(|bed| bed.is_awake(world)).map(|_| Who::Ledger));
         awake.extend((world.now() >= self.control_at).then_some(Who::Control));
@@ -184,8 +218,10 @@ impl Crew {
             return Ok(Who::Clock);
         }
         let who = awake[pick(&mut self.random, awake.len() as u64)];
-        let cost = Nanos(self.random.below(self.config.turn_max.0));
-        self.world.advance_to(self.world.now() + cost);
+        let cost = TURN_MIN + Nanos(self.random.below(self.config.turn_max.0));
+        // Whoever waits for somebody who is away must not take so many turns that it looks like for ever.
+        let away = self.peers.iter().flatten().map(|rower| rower.back_at.since(world.now()).0).max().unwrap_or(0);
+        self.world.advance_to(world.now() + cost + Nanos(away.div_ceil(AWAY_TURNS)));
         match who {
             Who::Peer(index) => self.turn(index),
             Who::Control => self.control_at = self.control.step(self.world.now()),
@@ -195,21 +231,49 @@ impl Crew {
     }
 
     fn turn(&mut self, index: usize) {
-        let Some((peer, bed)) = &mut self.peers[index] else { return };
-        let rung = bed.rung(&self.world);
-        peer.rouse();
+        let Some(Rower { mut peer, mut bed, pace, .. }) = self.peers[index].take() else { return };
+        let (rung, asked) = (bed.rung(&self.world), peer.is_asking());
         let now = peer.now();
-        let next = peer.turn(now);
-        peer.submit(Next::Ready);
-        bed.lie_down(next, rung);
-        if peer.is_done(now) {
-            self.peers[index] = None;
+        let turn = catch_unwind(AssertUnwindSafe(move || {
+            peer.rouse();
+            let next = peer.turn(now);
+            peer.submit(Next::Ready);
+            (peer, next)
+        }));
+        match turn {
+            Ok((peer, _)) if peer.is_done(now) => {
+                let (_, hand_overs, _) = peer.into_figures();
+                self.tally.asked(hand_overs.list(), hand_overs.repeated());
+            }
+            Ok((peer, next)) => {
+                bed.lie_down(next, rung);
+                let back_at = self.world.now() + pace.away(&mut self.random);
+                self.peers[index] = Some(Rower { peer, bed, pace, back_at });
+            }
+            Err(panic) if panic.is::<Died>() => {
+                let id = PeerId(u16::try_from(index).expect("a few peers"));
+                self.deaths.push(Dead::new(id, self.world.now(), asked));
+            }
+            Err(panic) => resume_unwind(panic),
         }
     }
 
+    /// A peer will die.
+    pub fn doom(&self, peer: PeerId, calls: u64) {
+        if let Some(port) = self.ports.get(peer.index()).filter(|_| self.peers[peer.index()].is_some()) {
+            self.world.die_at_call(*port, calls);
+        }
+    }
+
+    /// Whether an offer of a peer is not answered yet.
+    pub fn is_asking(&self, peer: usize) -> bool {
+        self.peers[peer].as_ref().is_some_and(|rower| rower.peer.is_asking())
+    }
+
     fn sleep(&mut self, ledger: Option<&Bed>) -> Result<(), String> {
-        let beds = self.peers.iter().flatten().map(|(_, bed)| bed).chain(ledger);
-        let alarm = beds.filter_map(Bed::alarm).chain(self.world.next_event()).min();
+        let rowers = self.peers.iter().flatten().filter_map(|rower| rower.alarm(&self.world));
+        let alarms = rowers.chain(ledger.and_then(Bed::alarm)).chain(self.deaths.iter().filter_map(Dead::alarm));
+        let alarm = alarms.chain(self.world.next_event()).min();
         let Some(alarm) = alarm else {
             let left = self.peers.iter().flatten().count();
             return Err(format!("everybody sleeps for ever; {left} peers are left, ledger {ledger:?}"));
@@ -246,7 +310,9 @@ impl Crew {
     }
 }
 
-/// Begin, flush and stop, of two sets and from two sides.
-const PEER_LETTERS: usize = 8;
+/// No turn takes less: whoever takes turn after turn lets the time pass.
+const TURN_MIN: Nanos = Nanos(50);
+/// So many turns at most pass while somebody is away.
+const AWAY_TURNS: u64 = 256;
 /// Some hundred times what lives take.
 const TURNS_MAX: u64 = 2_000_000;

@@ -2,11 +2,13 @@
 
 use bireme_control::balance::{Rules, Strategy};
 use bireme_control::raid::geometry::{Geometry, Level};
-use bireme_control::units::Nanos;
+use bireme_control::units::{Nanos, PeerId};
 use bireme_dataplane::array::Array;
 use bireme_dataplane::engine::sizing;
 use bireme_dataplane::layout::Layout;
 use bireme_dataplane::port::simulated::Random;
+
+use super::pace::Pace;
 
 /// A pool's life: several boots on the same devices.
 #[derive(Clone, Debug)]
@@ -40,6 +42,10 @@ pub struct Config {
     pub ledger_region: usize,
     /// Places of the ledger's mailbox.
     pub letters: usize,
+    /// Places of each peer's mailbox.
+    pub peer_letters: usize,
+    /// How fast each peer is.
+    pub paces: [Pace; PEERS_MAX],
     /// A request that takes longer ends the run.
     pub hang_limit: Nanos,
     /// So many answers of a million are short.
@@ -65,6 +71,8 @@ pub struct Boot {
     pub moment: Moment,
     /// So many steps later.
     pub steps: u64,
+    /// Peers that die.
+    pub deaths: Vec<Death>,
     /// The operator stops it so many steps after the threads began.
     pub stop: Option<u64>,
     /// The power goes after it in any case; another process follows otherwise.
@@ -86,6 +94,19 @@ pub enum Fault {
     Hang,
     /// So many requests of a million fail with EIO.
     Rate(u32),
+}
+
+/// A peer that dies.
+#[derive(Clone, Copy, Debug)]
+pub struct Death {
+    /// Who, unless the moment says it.
+    pub peer: PeerId,
+    /// From when on its calls are counted.
+    pub moment: Moment,
+    /// It dies at this one of its port.
+    pub calls: u64,
+    /// The main thread sees it so long after its port was drained.
+    pub unseen: Nanos,
 }
 
 /// What happens to the devices of a pool that was closed in order.
@@ -112,6 +133,14 @@ pub enum Moment {
     Committed(u32),
     /// The pool is closed.
     Closing,
+    /// A peer has asked another for work. These are for deaths only: that peer dies.
+    Asking,
+    /// A peer has begun a repeat.
+    Repeating,
+    /// A peer has begun a flush.
+    Flushing,
+    /// A set was acknowledged, and a peer writes to a frame that its map leaves out.
+    Losing,
 }
 
 impl Life {
@@ -121,21 +150,50 @@ impl Life {
         let r = &mut random;
         let members = [1, 1, 2, 2, 2, 3, 4, 5][pick(r, 8)];
         let chunk = 4096 << r.below(5);
-        let page = [16, 16, 24, 32, 64, 100, 128, 256][pick(r, 8)] << 10;
+        // Many small pages: there is something to hand over, and room for repeats.
+        let long = r.below(5) < 3;
+        let page = if long { [16, 24][pick(r, 2)] } else { [16, 16, 24, 32, 64, 100, 128, 256][pick(r, 8)] } << 10;
         let geometry = Geometry::new(Level::Raid0, members, chunk, page).expect("figures within bounds");
-        let frames = 2 + [r.below(6), r.below(40)][pick(r, 2)];
+        let frames = if long { 40 + r.below(100) } else { 2 + [r.below(6), r.below(40)][pick(r, 2)] };
         let least = METADATA_BYTES + frames * u64::from(geometry.frame_member_bytes());
         let most =
             least.clamp(METADATA_BYTES + u64::from(geometry.frame_member_bytes()) * 2, DISK_BYTES_MAX.max(least));
         let disks = (0..members).map(|_| most + r.below(64) * 512 * r.below(2)).collect();
-        let config = Config::draw(r);
+        let mut config = Config::draw(r);
+        if long && config.peers == 1 {
+            config.peers = 2;
+        }
+        if long && r.below(3) > 0 {
+            // One that is far behind the others, so that they have something to repeat in the end, and requests that
+            // take so long that the set is durable before they end.
+            config.paces = [Pace::QUICK; PEERS_MAX];
+            config.paces[pick(r, u64::from(config.peers))].request_times = 6 << r.below(3);
+            config.depth = config.depth.max(2);
+            config.rules.strategy = Strategy::Measured;
+            config.stalls_per_million = [0, 5_000, 40_000][pick(r, 3)];
+        }
         let capacity = frames * page;
         let count = 2 + r.below(4);
-        let mut boots: Vec<_> = (0..count).map(|_| Boot::draw(r, capacity, page)).collect();
+        let mut boots: Vec<_> = (0..count).map(|_| Boot::draw(r, capacity, page, config.peers)).collect();
         // The last one is undisturbed: whatever happened before, the pool still works.
         let sets = (0..1 + r.below(2)).map(|_| draw_bytes(r, capacity / 2, page)).collect();
         boots.push(Boot { sets, ..Boot::quiet(r.below(2) == 0) });
         Life { geometry, disks, config, boots, damage: [Damage::None, Damage::Bit, Damage::Mirrors][pick(r, 3)] }
+    }
+
+    /// A small life with one death in it: unequal peers share three sets of a dozen pages.
+    pub fn mortal(strategy: Strategy, seed: u64, death: Death) -> Life {
+        let mut life = Life::small(Fault::None, 1);
+        let frame = u64::from(life.geometry.frame_member_bytes());
+        let slow = Pace { request_times: 6, ..Pace::QUICK };
+        life.config.rules.strategy = strategy;
+        life.config.peers = 3;
+        life.config.paces[pick(&mut Random::new(seed), 3)] = slow;
+        life.disks = vec![METADATA_BYTES + 90 * frame; 2];
+        let sets = vec![(12 << 14) - 5_000, 12 << 14, 9 << 14];
+        life.boots = vec![Boot { sets, deaths: vec![death], ..Boot::quiet(false) }];
+        life.damage = Damage::None;
+        life
     }
 
     /// The smallest life in which everything happens, for faults at each of its steps.
@@ -143,7 +201,8 @@ impl Life {
         let geometry = Geometry::new(Level::Raid0, 2, 4096, 16 << 10).expect("figures within bounds");
         let frame = u64::from(geometry.frame_member_bytes());
         let mut config = Config::draw(&mut Random::new(1));
-        config = Config { peers: 2, depth: 2, slot_bytes: 16 << 10, request_bytes: 16 << 10, ..config };
+        let paces = [Pace::QUICK; PEERS_MAX];
+        config = Config { peers: 2, depth: 2, slot_bytes: 16 << 10, request_bytes: 16 << 10, paces, ..config };
         let sets = vec![40_000, 16 << 10, 30_001];
         let faulty = Boot { sets, fault, moment: Moment::Opening, steps, ..Boot::quiet(true) };
         let boots = vec![faulty, Boot { sets: vec![20_000], ..Boot::quiet(true) }];
@@ -164,6 +223,7 @@ impl Life {
 
 impl Config {
     fn draw(r: &mut Random) -> Config {
+        let hang_limit = Nanos::from_millis(200 << r.below(3));
         Config {
             peers: [1, 2, 2, 3, 4][pick(r, 5)],
             depth: [1, 2, 3, 8][pick(r, 4)],
@@ -172,7 +232,9 @@ impl Config {
             rules: Rules { strategy: STRATEGIES[pick(r, 8)], ..Rules::default() },
             ledger_region: [64 << 10, 1 << 20][pick(r, 2)],
             letters: [16, 64, 4096][pick(r, 3)],
-            hang_limit: Nanos::from_millis(200 << r.below(3)),
+            peer_letters: [2, 8, 64][pick(r, 3)],
+            paces: [(); PEERS_MAX].map(|()| Pace::draw(r, hang_limit)),
+            hang_limit,
             short_per_million: [0, 20_000, 300_000][pick(r, 3)],
             stalls_per_million: [0, 0, 5_000][pick(r, 3)],
             lag_per_million: [0, 50_000, 500_000][pick(r, 3)],
@@ -189,12 +251,13 @@ impl Boot {
             fault: Fault::None,
             moment: Moment::Opening,
             steps: 1,
+            deaths: Vec::new(),
             stop: None,
             reboot,
         }
     }
 
-    fn draw(r: &mut Random, capacity: u64, page: u64) -> Boot {
+    fn draw(r: &mut Random, capacity: u64, page: u64, peers: u16) -> Boot {
         let fault = match r.below(16) {
             0..=3 => Fault::None,
             4..=9 => Fault::Power,
@@ -204,13 +267,7 @@ impl Boot {
             13 => Fault::Rate([2_000, 20_000][pick(r, 2)]),
             _ => Fault::Errno(libc::EIO),
         };
-        let moment = match r.below(9) {
-            0..=2 => Moment::Opening,
-            3 | 4 => Moment::Running,
-            5 => Moment::Prepared(u32::try_from(r.below(3)).expect("small")),
-            6 | 7 => Moment::Committed(u32::try_from(r.below(3)).expect("small")),
-            _ => Moment::Closing,
-        };
+        let moment = Moment::draw(r);
         let doubled = r.below(10);
         let steps = 1 + r.below(1 << doubled);
         let stop = (r.below(8) == 0).then(|| 1 + r.below(200));
@@ -220,7 +277,38 @@ impl Boot {
             sets.iter_mut().for_each(|set| *set = bytes);
             bytes
         });
-        Boot { sets, input, fault, moment, steps, stop, reboot: r.below(2) == 0 }
+        let deaths: Vec<_> = match r.below(6) {
+            0 | 1 => vec![Death::draw(r, peers)],
+            2 => (0..peers).map(|_| Death::draw(r, peers)).collect(),
+            _ => Vec::new(),
+        };
+        // Most deaths strike while all else is well.
+        let fault = if deaths.is_empty() || r.below(3) == 0 { fault } else { Fault::None };
+        Boot { sets, input, fault, moment, steps, deaths, stop, reboot: r.below(2) == 0 }
+    }
+}
+
+impl Death {
+    fn draw(r: &mut Random, peers: u16) -> Death {
+        let peer = PeerId(u16::try_from(r.below(u64::from(peers))).expect("a few peers"));
+        let busy = [Moment::Asking, Moment::Repeating, Moment::Flushing, Moment::Losing, Moment::Losing];
+        let (moment, doubled) =
+            if r.below(2) == 0 { (Moment::draw(r), r.below(11)) } else { (busy[pick(r, 5)], r.below(5)) };
+        // What a loser has in flight ends soon.
+        let calls = (1 + r.below(1 << doubled)).min(if moment == Moment::Losing { 1 } else { u64::MAX });
+        Death { peer, moment, calls, unseen: Nanos(1 << r.below(26)) }
+    }
+}
+
+impl Moment {
+    fn draw(r: &mut Random) -> Moment {
+        match r.below(9) {
+            0..=2 => Moment::Opening,
+            3 | 4 => Moment::Running,
+            5 => Moment::Prepared(u32::try_from(r.below(3)).expect("small")),
+            6 | 7 => Moment::Committed(u32::try_from(r.below(3)).expect("small")),
+            _ => Moment::Closing,
+        }
     }
 }
 
@@ -251,6 +339,8 @@ const STRATEGIES: [Strategy; 8] = [
     Strategy::Measured,
     Strategy::Measured,
 ];
+/// The most peers of an engine.
+pub const PEERS_MAX: usize = 4;
 /// Superblocks, store and leaves of a small pool.
 const METADATA_BYTES: u64 = (4 << 20) + (64 << 10);
 const DISK_BYTES_MAX: u64 = 8 << 20;

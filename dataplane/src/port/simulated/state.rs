@@ -39,6 +39,19 @@ pub(super) struct Faults {
     pub(super) short_per_million: u32,
     pub(super) stalls_per_million: u32,
     pub(super) stall_max: Nanos,
+    /// By port, how many times as long its requests take.
+    pub(super) slow: BTreeMap<usize, u64>,
+    /// By port, after how many more calls its owner dies.
+    pub(super) calls_left: BTreeMap<usize, u64>,
+}
+
+impl Faults {
+    /// Counts a call of a port.
+    pub(super) fn dies_now(&mut self, port: usize) -> bool {
+        let Some(left) = self.calls_left.get_mut(&port) else { return false };
+        *left = left.saturating_sub(1);
+        *left == 0 && self.calls_left.remove(&port).is_some()
+    }
 }
 
 #[derive(Debug)]
@@ -85,6 +98,8 @@ impl State {
             short_per_million: 20_000,
             stalls_per_million: 0,
             stall_max: Nanos::ZERO,
+            slow: BTreeMap::new(),
+            calls_left: BTreeMap::new(),
         };
         State {
             now,
@@ -159,7 +174,7 @@ impl State {
         if self.off {
             return Err(power_is_off());
         }
-        let fate = self.draw_fate(disk, request);
+        let fate = self.draw_fate(port, disk, request);
         if let Some(watched) = &mut self.watched {
             let (disk, result, due) = (disk.unwrap_or(usize::MAX), fate.result, fate.due);
             watched.push(Started { step: self.steps, port: PortNumber(port), disk, request: *request, result, due });
@@ -180,7 +195,7 @@ impl State {
         Ok(())
     }
 
-    fn draw_fate(&mut self, disk: Option<usize>, request: &Request) -> Fate {
+    fn draw_fate(&mut self, port: usize, disk: Option<usize>, request: &Request) -> Fate {
         let bytes = request.operation.bytes();
         let mut errno = self.faults.errno_at.get(&self.steps).copied();
         if errno.is_none() && self.random.chance(self.faults.errors_per_million) {
@@ -199,6 +214,7 @@ impl State {
         let moved = self.draw_bytes(possible, errno.is_some());
         let span = if request.operation == Operation::Flush { 400_000 } else { 200_000 };
         let mut latency = Nanos(10_000 + self.random.below(span) + u64::from(bytes) / 4);
+        latency.0 *= self.faults.slow.get(&port).copied().unwrap_or(1);
         if self.faults.stalls_per_million > 0 && self.random.chance(self.faults.stalls_per_million) {
             latency += Nanos(self.random.below(self.faults.stall_max.0));
         }
