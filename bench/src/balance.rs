@@ -4,6 +4,8 @@
 //!   Scenario ──▶ simulate ──▶ [ model: production machines in a World ] ──▶ SetFigures ──▶ to_table, to_json
 //! ```
 //!
+//! [`live`] measures the same on real devices.
+//!
 //! Three figures say how good a strategy is. *Over*: the makespan over the ideal, which is the end of the last transfer
 //! if no peer were ever idle and nothing had to be said. *Idle*: the peers' time without work. And *messages* per set.
 //! Over is given *cold* (the first set) and *steady* (the last sets, when all that can be learnt is learnt).
@@ -13,6 +15,7 @@ use bireme_control::units::Permille;
 use serde::Serialize;
 
 pub mod arguments;
+pub mod live;
 mod model;
 mod periodic;
 mod random;
@@ -138,7 +141,7 @@ impl Contender {
         }
     }
 
-    fn rules(self, scenario: &Scenario) -> Rules {
+    fn rules(self, minimum: Minimum, increment: Permille) -> Rules {
         let (strategy, early, repeat) = match self {
             Contender::Fixed => (Strategy::Fixed, false, false),
             Contender::Pull => (Strategy::Pull, false, false),
@@ -148,7 +151,7 @@ impl Contender {
             Contender::MeasuredNoRepeats => (Strategy::Measured, true, false),
             Contender::MeasuredNotEarly => (Strategy::Measured, false, false),
         };
-        Rules { strategy, minimum: scenario.minimum, increment: scenario.increment, early, repeat }
+        Rules { strategy, minimum, increment, early, repeat }
     }
 }
 

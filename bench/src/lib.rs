@@ -2,11 +2,13 @@
 //!
 //! - [`report`]: an outcome as a table and as JSON. [`environment`]: where it was measured.
 //! - [`balance`]: the strategies of balance against each other.
-//! - [`size`]: sizes as operators write and read them.
+//! - [`size`]: sizes as operators write and read them. [`peer_rate`]: rates of single peers.
 //! - [`versus`]: the same bytes through fio and Bireme in turn.
 
 pub mod balance;
+mod blkio;
 pub mod environment;
+pub mod peer_rate;
 pub mod report;
 pub mod size;
 pub mod versus;

@@ -30,7 +30,7 @@ mod throttle;
 
 use child::Runner;
 use fio::Tuning;
-use interval::{Interval, interval, median};
+use interval::{interval, median, verdict};
 
 /// What to compare.
 #[derive(Clone, Debug)]
@@ -181,7 +181,7 @@ impl Comparison {
         ]);
         let devices = plan.devices.len();
         let mut text = columns.print();
-        text += &format!("\nMedian ratio Bireme / fio: {}\n", verdict(&self.ratios(), interval(&self.ratios())));
+        text += &format!("\nMedian ratio Bireme / fio: {}\n", verdict(&self.ratios()));
         text += &self.calibration().map_or(String::new(), |line| line + "\n");
         text += self.too_short();
         text += &format!("{} per run onto {devices} devices, durable at the end\n", size::print(plan.bytes));
@@ -223,16 +223,6 @@ impl Comparison {
             "ratio_interval": interval(&self.ratios()),
             "environment": environment,
         })
-    }
-}
-
-fn verdict(ratios: &[f64], interval: Option<Interval>) -> String {
-    let middle = median(ratios);
-    match interval {
-        Some(Interval { low, high, coverage }) => {
-            format!("{middle:.3}, between {low:.3} and {high:.3} with {:.1} % confidence", coverage * 100.0)
-        }
-        None => format!("{middle:.3}; fewer than six pairs allow no interval of 95 %"),
     }
 }
 

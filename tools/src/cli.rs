@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 
 mod sharing;
 
-pub use sharing::{Balance, PeerRate, Sharing};
+pub use sharing::{Balance, Sharing};
 
 /// Moves data sets onto block devices and files with io_uring and O_DIRECT, and says how fast and why.
 #[derive(Debug, Parser)]

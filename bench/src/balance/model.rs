@@ -95,7 +95,7 @@ enum Happening {
 
 impl Model<'_> {
     fn new(scenario: &Scenario, contender: Contender) -> Model<'_> {
-        let rules = contender.rules(scenario);
+        let rules = contender.rules(scenario.minimum, scenario.increment);
         let count = u16::try_from(scenario.speeds.len()).expect("a scenario has at most PEERS_MAX peers");
         let learnt = Learnt::new(rules.strategy, count);
         let peer = |id| Peer {
@@ -152,7 +152,11 @@ impl Model<'_> {
 
     fn begin_all(&mut self, sequence: u32, transfers: u64) -> Result<(), String> {
         let living = vec![true; self.peers.len()];
-        let shares = self.learnt.division(self.contender.rules(self.scenario).strategy, transfers, &living);
+        let shares = self.learnt.division(
+            self.contender.rules(self.scenario.minimum, self.scenario.increment).strategy,
+            transfers,
+            &living,
+        );
         for (index, share) in shares.into_iter().enumerate() {
             let peer = &mut self.peers[index];
             peer.draws = 0;

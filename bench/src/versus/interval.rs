@@ -41,6 +41,17 @@ pub fn interval(values: &[f64]) -> Option<Interval> {
     (k > 0).then(|| Interval { low: sorted[k - 1], high: sorted[n - k], coverage: 1.0 - 2.0 * outside })
 }
 
+/// The median with its interval, as a part of a sentence.
+pub fn verdict(ratios: &[f64]) -> String {
+    let middle = median(ratios);
+    match interval(ratios) {
+        Some(Interval { low, high, coverage }) => {
+            format!("{middle:.3}, between {low:.3} and {high:.3} with {:.1} % confidence", coverage * 100.0)
+        }
+        None => format!("{middle:.3}; fewer than six pairs allow no interval of 95 %"),
+    }
+}
+
 fn sorted(values: &[f64]) -> Vec<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,8 +1,8 @@
 //! How peers share the work, as operators write it.
 
-use bireme_bench::size;
+use bireme_bench::peer_rate::{self, PeerRate};
 use bireme_control::balance::{Minimum, Rules, Strategy};
-use bireme_control::units::{PeerId, Permille};
+use bireme_control::units::Permille;
 use bireme_dataplane::engine::Config;
 use clap::{Args, ValueEnum};
 
@@ -25,7 +25,7 @@ pub struct Sharing {
     pub forget: bool,
     /// For experiments: let peer N, counted from 0, move at most this much per second, such as 1=400MiB; several with
     /// commas between, or repeat it.
-    #[arg(long = "peer-rate", value_name = "N=SIZE", value_delimiter = ',', value_parser = peer_rate)]
+    #[arg(long = "peer-rate", value_name = "N=SIZE", value_delimiter = ',', value_parser = peer_rate::parse)]
     pub peer_rates: Vec<PeerRate>,
 }
 
@@ -47,20 +47,7 @@ impl Sharing {
 
     /// The rates by peer, of so many; an error is a sentence.
     pub fn rates(&self, peers: u16) -> Result<Vec<Option<u64>>, String> {
-        let mut rates = Vec::new();
-        for &PeerRate { peer, bytes } in &self.peer_rates {
-            if peer.0 >= peers {
-                let last = peers.saturating_sub(1);
-                return Err(format!(
-                    "--peer-rate names {peer}, but the last one is {last}: lower it, or raise --peers"
-                ));
-            }
-            rates.resize(rates.len().max(peer.index() + 1), None);
-            if rates[peer.index()].replace(bytes).is_some() {
-                return Err(format!("--peer-rate names {peer} twice: leave one out"));
-            }
-        }
-        Ok(rates)
+        peer_rate::by_peer("--peer-rate", &self.peer_rates, peers)
     }
 }
 
@@ -91,15 +78,6 @@ impl Balance {
     }
 }
 
-/// What one peer moves per second at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerRate {
-    /// Which.
-    pub peer: PeerId,
-    /// Bytes per second.
-    pub bytes: u64,
-}
-
 fn minimum(text: &str) -> Result<Minimum, String> {
     let bad = || format!("'{text}' is no minimum: write a number of pages, a part of the set such as 2%, or auto");
     match text {
@@ -124,19 +102,6 @@ fn percent(text: &str) -> Option<Permille> {
     }
     let tenths = whole.parse::<u16>().ok()?.checked_mul(10)?.checked_add(tenth.parse().ok()?)?;
     Permille::new(tenths)
-}
-
-fn peer_rate(text: &str) -> Result<PeerRate, String> {
-    let bad =
-        || format!("'{text}' is no rate of a peer: write its number from 0 and a size per second, such as 1=400MiB");
-    let (peer, rate) = text.split_once('=').ok_or_else(bad)?;
-    let peer = peer.trim().parse().map(PeerId).map_err(|_| bad())?;
-    let rate = rate.trim();
-    let bytes = size::parse(rate.strip_suffix("/s").unwrap_or(rate)).map_err(|error| error.to_string())?;
-    if bytes == 0 {
-        return Err(format!("'{text}' would stop {peer} for ever: write at least 1MiB or so"));
-    }
-    Ok(PeerRate { peer, bytes })
 }
 
 #[cfg(test)]
