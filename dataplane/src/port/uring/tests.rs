@@ -97,6 +97,24 @@ fn a_sleeper_is_woken_from_another_thread_and_not_before() {
     });
 }
 
+/// A letter was posted, and nobody else will ring for its reader.
+#[test]
+fn a_thread_that_dies_still_wakes_whom_it_has_rung_for() {
+    let bells = Bells::new(2);
+    let mut sleeper = port(&[], &bells, Bell(0));
+    std::thread::scope(|scope| {
+        let dies = scope.spawn(|| {
+            let mut waker = port(&[], &bells, Bell(1));
+            waker.wake(Bell(0));
+            std::panic::resume_unwind(Box::new("it dies before it has submitted"));
+        });
+        assert!(dies.join().is_err());
+    });
+    let (began, long) = (sleeper.now(), Nanos::from_secs(20));
+    sleeper.submit(Next::At(began + long)).expect("slept");
+    assert!(sleeper.now().since(began) < long, "nobody has rung");
+}
+
 #[test]
 fn a_full_port_is_busy_and_loses_nothing() {
     let file = file(1 << 20);
