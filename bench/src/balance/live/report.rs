@@ -29,7 +29,7 @@ impl Comparison {
             "messages",
             "hand-overs",
             "repeats",
-            "first",
+            "won",
         ];
         let mut columns = Columns::new(&headings);
         let mut fixed: Vec<String> = vec!["fixed (calibrations)".to_owned()];
@@ -63,7 +63,7 @@ impl Comparison {
         text += &columns.print();
         text += "Cold is the first set, median and worst are of all later ones; lost is what the peers could have written\n\
                  while they idled before the end of these, which no noise of the machine changes; idle is by peer; messages,\n\
-                 hand-overs, repeats and those that were first are per set\n\n";
+                 hand-overs, repeats and those that were first (won) are per set\n\n";
         text += &self.by_set(plan);
         text.push('\n');
         text += &hand_over_table(self.rows.iter().map(|row| (row.contender.name(), row.round_trip())));

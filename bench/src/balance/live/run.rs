@@ -183,6 +183,7 @@ mod tests {
                 std::thread::yield_now();
             }
             assert!(watcher.join().expect("no panic"));
+            assert!(gauges.total() >= 1100, "the bytes of sets before do not count");
         });
         let (_, ended) = channel();
         assert!(!half_of_set_is_written(gauges, 9, 100, &ended), "the run ended before");

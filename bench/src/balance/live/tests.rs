@@ -50,7 +50,8 @@ fn what_cannot_be_measured_is_answered_with_what_to_write() {
     #[rustfmt::skip]
     let cases = [
         ("/a",                                                           "permit it with --destroy-data"),
-        ("--size 1GiB",                                                  "<DEVICE>"),
+        ("--size 1GiB --destroy-data",                                   "name devices"),
+        ("--size 1GiB --simulate",                                       "cannot be used with"),
         ("/a --simulate --destroy-data",                                 "cannot be used with"),
         ("/a --destroy-data --size 15MiB",                               "has 15 transfers, and 2 peers need 16"),
         ("/a --destroy-data --page 0",                                   "has 0 transfers"),
