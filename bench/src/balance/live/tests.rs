@@ -141,6 +141,10 @@ fn makespans_are_compared_with_the_ideal_of_the_calibrations() {
     let idle = &json["strategies"][0]["idle_percent"];
     assert!(close(&idle[0], 0.0) && close(&idle[1], 100.0 * 2596.0 / 8646.0), "{idle}");
     let strategy = &json["strategies"][0];
+    // Peer 1 idles for 1025 of 2050 ms, and for 1065 of 2090; since the flip it is the fast one.
+    assert!(close(&strategy["lost_percent"], 100.0 * (1025.0 / 2050.0 + 1065.0 / 2090.0) / 2.0 * 0.8), "{strategy}");
+    let lost = &strategy["rounds"][0]["sets"][0]["lost_percent"];
+    assert!(close(lost, 100.0 * 253.0 / 2253.0 * 0.2), "before the flip it is the slow one: {lost}");
     assert_eq!(
         (&strategy["messages_per_set"], &strategy["hand_overs_per_set"]),
         (&Value::from(4.0), &Value::from(0.5))
