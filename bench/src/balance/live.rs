@@ -27,6 +27,8 @@ mod report;
 mod rival;
 mod rounds;
 mod run;
+#[cfg(test)]
+mod tests;
 mod unequal;
 
 pub use options::{Common, Options};

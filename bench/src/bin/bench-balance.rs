@@ -55,32 +55,32 @@ struct Cli {
 #[command(next_help_heading = "Simulation")]
 struct Simulation {
     /// The table of known scenarios in place of one: 1:2, 1:4 and 1:8 at a delay of 1, and 1:4 at a delay of 10.
-    #[arg(long, requires = "simulate", conflicts_with_all = ["speeds", "delay", "flip"])]
+    #[arg(long, conflicts_with_all = ["devices", "speeds", "delay", "flip"])]
     table: bool,
     /// How fast each peer is, relative to the others, such as 1:8; 2 to 16 peers.
-    #[arg(long, requires = "simulate", value_name = "LIST", default_value = "1:4", value_parser = Speeds::parse)]
+    #[arg(long, conflicts_with = "devices", value_name = "LIST", default_value = "1:4", value_parser = Speeds::parse)]
     speeds: Speeds,
     /// Transfers of each set.
-    #[arg(long, requires = "simulate", value_name = "N", default_value_t = 1024,
+    #[arg(long, conflicts_with = "devices", value_name = "N", default_value_t = 1024,
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     transfers: u32,
     /// From an offer to its answer, in transfers of the slowest peer.
-    #[arg(long, requires = "simulate", value_name = "TIME", default_value_t = 1.0,
+    #[arg(long, conflicts_with = "devices", value_name = "TIME", default_value_t = 1.0,
           value_parser = arguments::parse_amount)]
     delay: f64,
     /// How much single transfers scatter: standard deviation over mean.
-    #[arg(long, requires = "simulate", value_name = "CV", default_value_t = 0.0,
+    #[arg(long, conflicts_with = "devices", value_name = "CV", default_value_t = 0.0,
           value_parser = arguments::parse_scatter)]
     noise: f64,
     /// How much speeds wander: standard deviation of their logarithm.
-    #[arg(long, requires = "simulate", value_name = "SIGMA", default_value_t = 0.0,
+    #[arg(long, conflicts_with = "devices", value_name = "SIGMA", default_value_t = 0.0,
           value_parser = arguments::parse_scatter)]
     drift: f64,
     /// How many of a thousand transfers take longer, and by how many transfers of the slowest peer, such as 2:50.
-    #[arg(long, requires = "simulate", value_name = "PERMILLE:LENGTH", value_parser = arguments::parse_stall)]
+    #[arg(long, conflicts_with = "devices", value_name = "PERMILLE:LENGTH", value_parser = arguments::parse_stall)]
     stall: Option<Stall>,
     /// Chance: the same seed gives the same figures.
-    #[arg(long, requires = "simulate", value_name = "N", default_value_t = 1)]
+    #[arg(long, conflicts_with = "devices", value_name = "N", default_value_t = 1)]
     seed: u64,
 }
 /// A list that clap takes for one value.

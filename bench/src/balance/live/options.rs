@@ -22,46 +22,46 @@ pub struct Options {
     #[arg(value_name = "DEVICE", conflicts_with = "simulate", help_heading = "Arguments")]
     devices: Vec<PathBuf>,
     /// Permit to overwrite the devices; without it nothing is run.
-    #[arg(long, requires = "devices")]
+    #[arg(long, conflicts_with = "simulate")]
     destroy_data: bool,
     /// Data of each set. The devices must have room for two sets.
-    #[arg(long, requires = "devices", value_parser = size::parse, default_value = "1GiB")]
+    #[arg(long, conflicts_with = "simulate", value_parser = size::parse, default_value = "1GiB")]
     size: u64,
     /// The unit of balance. A measurement is no finer than what the slowest peer needs for one.
-    #[arg(long, requires = "devices", value_name = "SIZE", value_parser = size::parse, default_value = "1MiB")]
+    #[arg(long, conflicts_with = "simulate", value_name = "SIZE", value_parser = size::parse, default_value = "1MiB")]
     page: u64,
     /// How many peers.
-    #[arg(long, requires = "devices", value_name = "N", default_value_t = 2,
+    #[arg(long, conflicts_with = "simulate", value_name = "N", default_value_t = 2,
           value_parser = clap::value_parser!(u16).range(2..=256))]
     peers: u16,
     /// The cores of the peers, by comma. Default: all that this process may use, in turn.
-    #[arg(long, requires = "devices", value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, conflicts_with = "simulate", value_name = "LIST", value_delimiter = ',')]
     cores: Vec<usize>,
     /// Data of one slot at most.
-    #[arg(long, requires = "devices", value_name = "SIZE", value_parser = size::parse)]
+    #[arg(long, conflicts_with = "simulate", value_name = "SIZE", value_parser = size::parse)]
     slot: Option<u64>,
     /// Let peer N, counted from 0, move at most this much per second, such as 1=400MiB/s; several by comma.
-    #[arg(long = "peer-rate", requires = "devices", value_name = "N=SIZE", value_delimiter = ',',
+    #[arg(long = "peer-rate", conflicts_with = "simulate", value_name = "N=SIZE", value_delimiter = ',',
           value_parser = peer_rate::parse)]
     peer_rates: Vec<PeerRate>,
     /// Cap what peer N writes to one device at this much per second, such as 1=100MiB/s; several by comma (cgroup v1, as
     /// root). As pages lie on all devices, the peer gets about so much times their number.
-    #[arg(long = "throttle-peer", requires = "devices", value_name = "N=SIZE", value_delimiter = ',',
+    #[arg(long = "throttle-peer", conflicts_with = "simulate", value_name = "N=SIZE", value_delimiter = ',',
           value_parser = peer_rate::parse)]
     throttle_peers: Vec<PeerRate>,
     /// The device for --throttle-peer. Default: the first.
     #[arg(long, requires = "throttle_peers", value_name = "DEVICE")]
     throttle_device: Option<PathBuf>,
-    /// Let a process without sense compete for the core of peer N.
-    #[arg(long, requires = "devices", value_name = "N")]
+    /// Let a process that only spins compete for the core of peer N.
+    #[arg(long, conflicts_with = "simulate", value_name = "N")]
     compete: Option<u16>,
     /// Measure everything so many times in turn; figures are medians.
-    #[arg(long, requires = "devices", value_name = "N", default_value_t = 1,
+    #[arg(long, conflicts_with = "simulate", value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u16).range(1..=99))]
     rounds: u16,
     /// Compare the throughput of exactly two --strategies instead, in so many pairs of runs, with sets that overlap as
     /// they do in use. Six or more give an interval.
-    #[arg(long, requires = "devices", value_name = "N", conflicts_with = "rounds",
+    #[arg(long, conflicts_with_all = ["simulate", "rounds"], value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..=999))]
     pairs: Option<u16>,
 }
@@ -91,6 +91,7 @@ impl Options {
 
     /// What to do, if it makes sense; an error is a sentence.
     pub(super) fn plan(&self, common: &Common) -> Result<Plan, String> {
+        let first = self.devices.first().ok_or("there is nothing to measure on: name devices")?;
         if !self.destroy_data {
             return Err("everything on the devices will be overwritten: permit it with --destroy-data".to_owned());
         }
@@ -114,7 +115,7 @@ impl Options {
             increment: common.increment,
             rates: peer_rate::by_peer(RATE, &self.peer_rates, self.peers)?,
             caps: peer_rate::by_peer(THROTTLE, &self.throttle_peers, self.peers)?,
-            capped_device: self.throttle_device.clone().unwrap_or_else(|| self.devices[0].clone()),
+            capped_device: self.throttle_device.clone().unwrap_or_else(|| first.clone()),
             rival_of: self.compete.map(PeerId),
             flip: common.flip.map(u32::from),
             rounds: usize::from(self.rounds),

@@ -19,13 +19,29 @@ impl Comparison {
 
     fn to_table(&self, plan: &Plan, environment: &Environment) -> String {
         let mut text = describe(plan) + &self.describe_calibrations(plan);
-        let headings =
-            ["Over the ideal, %", "cold", "median", "worst", "idle %", "messages", "hand-overs", "repeats", "first"];
+        let headings = [
+            "Over the ideal, %",
+            "cold",
+            "median",
+            "worst",
+            "lost %",
+            "idle %",
+            "messages",
+            "hand-overs",
+            "repeats",
+            "won",
+        ];
         let mut columns = Columns::new(&headings);
         let mut fixed: Vec<String> = vec!["fixed (calibrations)".to_owned()];
         let calibrated: Vec<SetFigures> = self.calibrations.iter().flat_map(|one| one.sets.clone()).collect();
         let over: Vec<f64> = calibrated.iter().map(|set| set.over_percent).collect();
-        fixed.extend([String::new(), percent(median(&over)), percent(worst(&over)), idle(plan, &calibrated)]);
+        fixed.extend([
+            String::new(),
+            percent(median(&over)),
+            percent(worst(&over)),
+            percent(lost(&calibrated)),
+            idle(plan, &calibrated),
+        ]);
         columns.row(fixed);
         for row in &self.rows {
             let (over, sets) = (row.over_by_set(), row.sets());
@@ -36,6 +52,7 @@ impl Comparison {
                 percent(over[0]),
                 percent(median(later)),
                 percent(worst(later)),
+                percent(row.lost_percent()),
                 idle(plan, &sets),
                 mean(|run| run.messages),
                 mean(|run| run.hand_overs),
@@ -44,8 +61,9 @@ impl Comparison {
             ]);
         }
         text += &columns.print();
-        text += "Cold is the first set, median and worst are of all later ones; idle is by peer, before the end of sets;\n\
-                 messages, hand-overs, repeats and those that were first are per set\n\n";
+        text += "Cold is the first set, median and worst are of all later ones; lost is what the peers could have written\n\
+                 while they idled before the end of these, which no noise of the machine changes; idle is by peer; messages,\n\
+                 hand-overs, repeats and those that were first (won) are per set\n\n";
         text += &self.by_set(plan);
         text.push('\n');
         text += &hand_over_table(self.rows.iter().map(|row| (row.contender.name(), row.round_trip())));
@@ -58,7 +76,7 @@ impl Comparison {
         for (round, one) in (1..).zip(&self.calibrations) {
             let speeds: Vec<_> = one.speeds.iter().map(|speed| size::print_rate(speed * plan.page as f64)).collect();
             let ideal = one.ideal_ns / 1e6;
-            text += &format!("Round {round}: peers alone write {}; ideal {ideal:.1} ms", speeds.join(", "));
+            text += &format!("Round {round}: peers write {}; ideal {ideal:.1} ms", speeds.join(", "));
             text += &match one.difference_percent {
                 differ if differ > DIFFERENCE_MAX => format!(
                     "; the speeds before and after differ by {differ:.1} %, and so uncertain is the ideal: quiet the machine\n"
@@ -88,6 +106,7 @@ impl Comparison {
                 "strategy": row.contender.name(),
                 "over_percent": { "cold": over[0], "median": median(later(&over)), "worst": worst(later(&over)) },
                 "over_percent_by_set": over,
+                "lost_percent": row.lost_percent(),
                 "idle_percent": idle_percent(plan, &row.sets()),
                 "messages_per_set": row.mean_per_set(|run| run.messages),
                 "hand_overs_per_set": row.mean_per_set(|run| run.hand_overs),
@@ -118,6 +137,12 @@ impl Row {
 
     fn sets(&self) -> Vec<SetFigures> {
         self.runs.iter().flat_map(|run| run.sets.clone()).collect()
+    }
+
+    /// The median over all later sets of all rounds.
+    fn lost_percent(&self) -> f64 {
+        let all: Vec<SetFigures> = self.runs.iter().flat_map(|run| later(&run.sets).to_vec()).collect();
+        lost(&all)
     }
 
     fn mean_per_set(&self, count: fn(&RunFigures) -> u64) -> f64 {
@@ -215,12 +240,16 @@ fn counts(times: &Latencies) -> Vec<(u64, u64)> {
 }
 
 /// All but the first; the first if it is the only one.
-fn later(over: &[f64]) -> &[f64] {
-    if over.len() > 1 { &over[1..] } else { over }
+fn later<T>(sets: &[T]) -> &[T] {
+    if sets.len() > 1 { &sets[1..] } else { sets }
 }
 
 fn worst(over: &[f64]) -> f64 {
     over.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+}
+
+fn lost(sets: &[SetFigures]) -> f64 {
+    median(&sets.iter().map(|set| set.lost_percent).collect::<Vec<_>>())
 }
 
 fn percent(value: f64) -> String {

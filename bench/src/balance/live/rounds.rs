@@ -57,6 +57,9 @@ pub(super) struct SetFigures {
     pub(super) makespan_ns: u64,
     pub(super) ideal_ns: f64,
     pub(super) over_percent: f64,
+    /// What the peers could have written while they idled, of what they could have written in the makespan. Unlike `over`
+    /// it does not depend on how quiet the machine was.
+    pub(super) lost_percent: f64,
     /// From a peer's last transfer to the end of the set, by peer.
     pub(super) idle_ns: Vec<u64>,
     pub(super) divided: Vec<u64>,
@@ -95,7 +98,7 @@ impl Calibration {
         let ideal_ns = ideal_ns(plan.transfers(), &speeds, false);
         Ok(Calibration {
             difference_percent: difference_percent(&speeds_before, &speeds_after),
-            sets: sets().map(|set| SetFigures::new(set, ideal_ns)).collect(),
+            sets: sets().map(|set| SetFigures::new(set, ideal_ns, &speeds)).collect(),
             speeds,
             speeds_before,
             speeds_after,
@@ -107,12 +110,16 @@ impl Calibration {
 impl RunFigures {
     pub(super) fn new(plan: &Plan, calibration: &Calibration, sets: &[SetOutcome], balance: &Balance) -> RunFigures {
         let set = |(number, set): (u32, &SetOutcome)| {
+            let mut speeds = calibration.speeds.clone();
+            if plan.flip.is_some_and(|flip| flip <= number) {
+                speeds.swap(0, 1);
+            }
+            // After the flip the same speeds are those of other peers, which is the same to the ideal.
             let ideal = match plan.flip == Some(number) {
                 true => ideal_ns(plan.transfers(), &calibration.speeds, true),
-                // Afterwards the same speeds are those of other peers, which is the same to the ideal.
                 false => calibration.ideal_ns,
             };
-            SetFigures::new(set, ideal)
+            SetFigures::new(set, ideal, &speeds)
         };
         RunFigures {
             sets: (1..).zip(sets).map(set).collect(),
@@ -126,12 +133,16 @@ impl RunFigures {
 }
 
 impl SetFigures {
-    fn new(set: &SetOutcome, ideal_ns: f64) -> SetFigures {
+    fn new(set: &SetOutcome, ideal_ns: f64, speeds: &[f64]) -> SetFigures {
+        let idle_ns: Vec<u64> = set.finished.iter().map(|&finished| set.write.since(finished).0).collect();
+        let lost: f64 = idle_ns.iter().zip(speeds).map(|(&idle, speed)| idle as f64 * speed).sum();
+        let all = set.write.0.max(1) as f64 * speeds.iter().sum::<f64>();
         SetFigures {
+            lost_percent: 100.0 * lost / all,
             makespan_ns: set.write.0,
             ideal_ns,
             over_percent: 100.0 * (set.write.0 as f64 / ideal_ns.max(1.0) - 1.0),
-            idle_ns: set.finished.iter().map(|&finished| set.write.since(finished).0).collect(),
+            idle_ns,
             divided: set.divided.clone(),
             done: set.done.clone(),
         }

@@ -59,10 +59,12 @@ impl<'a> Stage<'a> {
         Ok(stage)
     }
 
-    /// Makes the pool and touches all memory, by peers that nothing limits.
+    /// Makes the pool, which the operator has consented to, and touches all memory, by peers that nothing limits. The
+    /// runs that follow write into this pool and no other.
     pub(super) fn warm_up(&self) -> Result<(), String> {
         let config = self.config(Contender::Pull, How::Alone { flip: None });
-        self.offload(&config, WARM_UP_SETS, &Arc::new(Gauges::new(self.plan.devices.len()))).map(drop)
+        let gauges = Arc::new(Gauges::new(self.plan.devices.len()));
+        self.offload(&config, WARM_UP_SETS, &gauges, true).map(drop)
     }
 
     /// Runs so many sets under a strategy, by peers that are as unequal as the plan says.
@@ -73,7 +75,7 @@ impl<'a> Stage<'a> {
         let gauges = Arc::new(Gauges::new(self.plan.devices.len()));
         let outcome = match how {
             How::Alone { flip: Some(set) } => self.run_with_flip(&config, sets, &gauges, set)?,
-            How::Alone { flip: None } | How::Overlapped => self.offload(&config, sets, &gauges)?,
+            How::Alone { flip: None } | How::Overlapped => self.offload(&config, sets, &gauges, false)?,
         };
         self.unequal.check()?;
         self.rival.as_mut().map_or(Ok(()), Rival::check)?;
@@ -91,7 +93,7 @@ impl<'a> Stage<'a> {
                 let is_time = half_of_set_is_written(gauges, u64::from(set) - 1, half, &ended);
                 is_time.then(|| self.unequal.set(true))
             });
-            let outcome = self.offload(config, sets, gauges);
+            let outcome = self.offload(config, sets, gauges, false);
             drop(ends);
             (outcome, watcher.join())
         });
@@ -104,13 +106,12 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn offload(&self, config: &Config, sets: u32, gauges: &Arc<Gauges>) -> Result<Outcome, String> {
+    fn offload(&self, config: &Config, sets: u32, gauges: &Arc<Gauges>, destroy_data: bool) -> Result<Outcome, String> {
         let devices = Device::open_all(&self.plan.devices, Purpose::Write).map_err(|error| error.to_string())?;
         let job = OffloadJob {
             devices,
             shape: Shape { geometry: self.geometry },
-            // The operator has consented to it, or there was no plan.
-            destroy_data: true,
+            destroy_data,
             source: Source::Generated { seed: SEED, bytes: self.plan.bytes },
             sets,
         };
@@ -183,6 +184,7 @@ mod tests {
                 std::thread::yield_now();
             }
             assert!(watcher.join().expect("no panic"));
+            assert!(gauges.total() >= 1100, "the bytes of sets before do not count");
         });
         let (_, ended) = channel();
         assert!(!half_of_set_is_written(gauges, 9, 100, &ended), "the run ended before");
