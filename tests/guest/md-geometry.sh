@@ -29,7 +29,8 @@ fail() { echo "FAILED: $*"; exit 1; }
 modprobe brd rd_nr=$disks rd_size=4096
 for module in raid0 raid1 raid10 raid456; do modprobe $module; done
 work=$(mktemp -d /tmp/geometry.XXXXXX)
-stop() { for md in /dev/md9 /dev/md1 /dev/md2 /dev/md3; do mdadm --stop --quiet $md; done 2> /dev/null; true; }
+# The outer array first; those that this level does not have are not there to be stopped.
+stop() { for md in /dev/md9 /dev/md1 /dev/md2 /dev/md3; do mdadm --stop --quiet $md 2> /dev/null || true; done; }
 trap 'stop; rm -rf "$work"' EXIT
 
 create() { # ARRAY LEVEL CHUNK-KIB MEMBER...
