@@ -107,13 +107,16 @@ fn check(unit: &Unit, changed: Members, lost: Members, choice: Choice) {
     }
 }
 
+type Case = ((Level, usize), &'static str, &'static [u16], &'static [u16], Way, &'static [u16], &'static [u16]);
+
 #[test]
 fn ties_and_losses_as_a_table() {
     use Way::{FullStripe, PlainWrite, ReadModifyWrite, ReconstructWrite};
     // Row 0 of RAID 5 over 5 is 0 1 2 3 P; that of RAID 6 over 6 is Q 0 1 2 3 P.
     let (five, six) = ((Level::Raid5, 5), (Level::Raid6, 6));
     #[rustfmt::skip]
-    let cases: &[((Level, usize), &str, &[u16], &[u16], Way, &[u16], &[u16])] = &[
+    let cases: &[Case] = &[
+        // shape, why, changed, lost: way, read, write
         (five, "all",                       &[0, 1, 2, 3], &[],     FullStripe,       &[],           &[0, 1, 2, 3, 4]),
         (five, "one: 2 reads against 3",    &[1],          &[],     ReadModifyWrite,  &[1, 4],       &[1, 4]),
         (five, "two: 3 reads against 2",    &[1, 2],       &[],     ReconstructWrite, &[0, 3],       &[1, 2, 4]),
