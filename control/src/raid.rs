@@ -1,3 +1,11 @@
-//! Where the bytes of a frame lie on the members of an array.
+//! Where bytes lie on the members of an array, and how a change to them is written.
+//!
+//! - [`level`]: the RAID levels and what each demands.
+//! - [`geometry`]: the mapping from chunks to members and rows, and back.
+//! - [`members`]: sets of members.
+//! - [`write_choice`]: what to read and what to write for a change of some blocks.
 
 pub mod geometry;
+pub mod level;
+pub mod members;
+pub mod write_choice;

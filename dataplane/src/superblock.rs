@@ -62,7 +62,7 @@ impl Superblock {
         raw.head.magic = MAGIC;
         raw.tables.iter_mut().for_each(|table| table.magic = MAGIC);
         raw.rest.iter_mut().for_each(|rest| rest.magic = MAGIC);
-        let Level::Raid0 = self.geometry.level();
+        assert_eq!(self.geometry.level(), Level::Raid0, "pools of other levels are refused before they are made");
         let metadata = self.layout.metadata();
         raw.head.version = VERSION.to_le();
         raw.head.pool = self.pool;
@@ -87,13 +87,8 @@ impl Superblock {
 
     /// The superblock in these bytes; `None` for anything else.
     pub fn decode(bytes: &[u8]) -> Option<Superblock> {
-        let mut raw: Raw = bytemuck::try_pod_read_unaligned(bytes.get(..SUPERBLOCK_BYTES)?).ok()?;
-        let crc = u32::from_le(raw.head.crc);
-        raw.head.crc = 0;
+        let raw = Raw::sound(bytes)?;
         let head = &raw.head;
-        if crc32c(bytemuck::bytes_of(&raw)) != crc || head.magic != MAGIC || u32::from_le(head.version) != VERSION {
-            return None;
-        }
         let count = u16::from_le(head.members);
         let level = (u32::from_le(head.level) == 0).then_some(Level::Raid0)?;
         let chunk = u64::from(u32::from_le(head.chunk_bytes));
@@ -118,6 +113,11 @@ impl Superblock {
             layout,
             clean: u32::from_le(head.clean) == 1,
         })
+    }
+
+    /// Whether these bytes are a sound superblock of a level that this version does not know.
+    pub fn is_of_unknown_level(bytes: &[u8]) -> bool {
+        Raw::sound(bytes).is_some_and(|raw| u32::from_le(raw.head.level) != 0)
     }
 
     /// Whether the pool was never finished: nothing can be in it.
@@ -151,6 +151,17 @@ struct Raw {
     head: Head,
     tables: [Table; 5],
     rest: [Rest; 2],
+}
+
+impl Raw {
+    /// These bytes, if magic, version and CRC are right.
+    fn sound(bytes: &[u8]) -> Option<Raw> {
+        let mut raw: Raw = bytemuck::try_pod_read_unaligned(bytes.get(..SUPERBLOCK_BYTES)?).ok()?;
+        let crc = u32::from_le(raw.head.crc);
+        raw.head.crc = 0;
+        let ours = raw.head.magic == MAGIC && u32::from_le(raw.head.version) == VERSION;
+        (ours && crc32c(bytemuck::bytes_of(&raw)) == crc).then_some(raw)
+    }
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]

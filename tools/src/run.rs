@@ -68,7 +68,7 @@ fn offload(arguments: &Offload) -> Result<(), String> {
     };
     let is_scratch = arguments.devices.is_empty();
     let count = if is_scratch { scratch::FILES } else { arguments.devices.len() };
-    let chunk = arguments.chunk.unwrap_or_else(|| default_chunk(count, arguments.page));
+    let chunk = arguments.chunk.unwrap_or_else(|| default_chunk(Level::Raid0, count, arguments.page));
     let geometry = Geometry::new(Level::Raid0, count, chunk, arguments.page).map_err(sentence)?;
     let paths = match is_scratch {
         true => scratch::create(geometry, bytes, arguments.sets)?,

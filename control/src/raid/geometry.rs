@@ -1,22 +1,32 @@
-//! The pure mapping from the chunks of a frame to members and rows.
+//! The pure mapping from chunks to members and rows, and back: Linux md's bytes.
 //!
-//! Level 0 is Linux md's: chunk i lies on member i mod n, in row i div n. A frame holds whole rows, so a page of a
-//! data set is rounded up to whole stripes, and the rest is zero.
+//! A *row* is one chunk of every member, at the same height. A *unit* is the smallest run of data chunks with redundancy
+//! of its own; its chunks, copies and parities all lie on different members. A *stripe* is the smallest run of whole
+//! rows that holds whole units: one row, but two where pairs of copies meet an odd number of members.
 //!
 //! ```text
-//!             member 0   member 1   member 2
-//!   row 0     chunk 0    chunk 1    chunk 2      one stripe
-//!   row 1     chunk 3    chunk 4    chunk 5
+//!   RAID 10 over 3                RAID 5 over 3                 RAID 50 over 6 in 2 groups
+//!   row 0   0   0   1             row 0   0   1   P             row 0   0   1   P  |  2   3   P
+//!   row 1   1   2   2             row 1   3   P   2             row 1   5   P   4  |  7   P   6
+//!   unit: a chunk and its copy    unit: k chunks and parities   unit: k chunks and parities of one group
+//!   stripe: 3 chunks in 2 rows    stripe: 2 chunks in a row     stripe: 4 chunks in a row
 //! ```
+//!
+//! - Levels 0, 1 and 10 have 1, n and 2 copies: copy r of chunk i is number x = copies * i + r, on member x mod n, in
+//!   row x div n.
+//! - Levels 5 and 6 are left-symmetric: in row s, P lies on p = (n - 1) - (s mod n), Q on p + 1, and data chunk j on
+//!   p + parities + j, all mod n. Q is the sum of g^j times chunk j.
+//! - Levels 50 and 60 deal their units to groups in turn, and each group is a level 5 or 6. A unit has all its data in
+//!   one contiguous run of the array, so it is still one whole write.
+//!
+//! Chunks and rows count from the start of an array. A frame holds whole stripes, so a page of a data set is rounded up
+//! and the rest is zero; the chunks of frame f begin with `f * frame_chunks()`. A device has less than 2^64 bytes and a
+//! chunk at least 4 KiB, so no product in here overflows.
 
 use serde::{Deserialize, Serialize};
 
-/// How chunks are laid over the members.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Level {
-    /// Striping without redundancy.
-    Raid0,
-}
+pub use super::level::Level;
+use super::members::Members;
 
 /// The shape of one array: level, members, chunk and page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,25 +37,34 @@ pub struct Geometry {
     page_bytes: u32,
 }
 
-/// Why a shape cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum GeometryError {
-    /// No members, or more than [`MEMBERS_MAX`].
-    #[error("{0} devices cannot form an array: name 1 to {MEMBERS_MAX}")]
-    Members(usize),
-    /// The chunk is no multiple of a block, or too large.
-    #[error("a chunk of {0} bytes cannot be used: choose a multiple of 4 KiB, at most 16 MiB")]
-    Chunk(u64),
-    /// The page is no multiple of a block, or too large.
-    #[error("a page of {0} bytes cannot be used: choose a multiple of 4 KiB, at most 64 MiB")]
-    Page(u64),
-    /// A stripe does not fit into the largest frame.
-    #[error("{members} chunks of {chunk} bytes make a stripe of more than 64 MiB: choose a smaller --chunk")]
-    Stripe {
-        /// How many members.
-        members: usize,
-        /// Bytes of a chunk.
+/// A place in an array: one chunk of one member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Which member of the array.
+    pub member: u16,
+    /// Which row of the array.
+    pub row: u64,
+}
+
+/// What lies at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Data: the chunk itself, or as good a copy of it.
+    Chunk {
+        /// Which chunk of the array.
         chunk: u64,
+        /// Which of its copies, from 0.
+        copy: u16,
+    },
+    /// The sum of a unit's chunks.
+    P {
+        /// Which unit of the array.
+        unit: u64,
+    },
+    /// The sum of a unit's chunks, each times its power of g.
+    Q {
+        /// Which unit of the array.
+        unit: u64,
     },
 }
 
@@ -54,12 +73,15 @@ impl Geometry {
     pub fn new(level: Level, members: usize, chunk_bytes: u64, page_bytes: u64) -> Result<Geometry, GeometryError> {
         let count = u16::try_from(members).ok().filter(|n| (1..=MEMBERS_MAX).contains(n));
         let count = count.ok_or(GeometryError::Members(members))?;
+        check_groups(level, count)?;
         let chunk = whole_blocks(chunk_bytes, CHUNK_BYTES_MAX).ok_or(GeometryError::Chunk(chunk_bytes))?;
         let page = whole_blocks(page_bytes, PAGE_BYTES_MAX).ok_or(GeometryError::Page(page_bytes))?;
-        if u64::from(chunk) * u64::from(count) > u64::from(PAGE_BYTES_MAX) {
-            return Err(GeometryError::Stripe { members, chunk: chunk_bytes });
+        let geometry = Geometry { level, members: count, chunk_bytes: chunk, page_bytes: page };
+        let chunks = u64::from(count) * u64::from(geometry.stripe_rows());
+        if u64::from(chunk) * chunks > u64::from(PAGE_BYTES_MAX) {
+            return Err(GeometryError::Stripe { chunks, chunk: chunk_bytes });
         }
-        Ok(Geometry { level, members: count, chunk_bytes: chunk, page_bytes: page })
+        Ok(geometry)
     }
 
     /// The level.
@@ -82,14 +104,58 @@ impl Geometry {
         self.page_bytes
     }
 
-    /// Bytes of one stripe: one chunk of every member.
-    pub fn stripe_bytes(&self) -> u32 {
-        self.chunk_bytes * u32::from(self.members)
+    /// Groups of members with parities of their own.
+    pub fn groups(&self) -> u16 {
+        self.level.groups()
     }
 
-    /// Stripes of one frame: those that hold a whole page.
+    /// How many devices a group has.
+    pub fn group_members(&self) -> u16 {
+        self.members / self.groups()
+    }
+
+    /// Parity chunks of a unit.
+    pub fn parities(&self) -> u16 {
+        self.level.parities()
+    }
+
+    /// How often a data chunk is stored.
+    pub fn copies(&self) -> u16 {
+        match self.level {
+            Level::Raid1 => self.members,
+            Level::Raid10 => 2,
+            _ => 1,
+        }
+    }
+
+    /// Data chunks of a unit: the k of a level with parity, and 1 otherwise.
+    pub fn unit_chunks(&self) -> u16 {
+        if self.parities() == 0 { 1 } else { self.group_members() - self.parities() }
+    }
+
+    /// Rows of a stripe.
+    pub fn stripe_rows(&self) -> u32 {
+        stripe(self.level, self.members).rows
+    }
+
+    /// Data chunks of a stripe.
+    pub fn stripe_chunks(&self) -> u32 {
+        stripe(self.level, self.members).chunks
+    }
+
+    /// Bytes of data of one stripe.
+    pub fn stripe_bytes(&self) -> u32 {
+        self.chunk_bytes * self.stripe_chunks()
+    }
+
+    /// Rows of one frame: those of the stripes that hold a whole page.
     pub fn frame_rows(&self) -> u32 {
-        self.page_bytes.div_ceil(self.stripe_bytes())
+        self.frame_stripes() * self.stripe_rows()
+    }
+
+    /// Data chunks of one frame.
+    pub fn frame_chunks(&self) -> u32 {
+        self.frame_stripes() * self.stripe_chunks()
     }
 
     /// Bytes of a frame on each member.
@@ -97,35 +163,197 @@ impl Geometry {
         self.frame_rows() * self.chunk_bytes
     }
 
-    /// Where a chunk of a frame lies.
-    pub fn place(&self, chunk: u32) -> Place {
-        let members = u32::from(self.members);
-        let member = u16::try_from(chunk % members).expect("a remainder is smaller than its divisor, a u16");
-        Place { member, row: chunk / members }
+    /// The unit that a chunk belongs to.
+    pub fn unit_of(&self, chunk: u64) -> u64 {
+        chunk / u64::from(self.unit_chunks())
+    }
+
+    /// The power of g that a chunk has in the Q of its unit.
+    pub fn exponent(&self, chunk: u64) -> u16 {
+        rest(chunk, self.unit_chunks())
+    }
+
+    /// Where a copy of a chunk lies.
+    ///
+    /// # Panics
+    /// When the level keeps fewer copies.
+    pub fn place(&self, chunk: u64, copy: u16) -> Place {
+        assert!(copy < self.copies(), "{} has no copy {copy}", self.level);
+        if self.parities() > 0 {
+            return self.in_unit(self.unit_of(chunk), self.parities() + self.exponent(chunk));
+        }
+        let number = chunk * u64::from(self.copies()) + u64::from(copy);
+        Place { member: rest(number, self.members), row: number / u64::from(self.members) }
+    }
+
+    /// Where the P of a unit lies, if the level has one.
+    pub fn p(&self, unit: u64) -> Option<Place> {
+        (self.parities() >= 1).then(|| self.in_unit(unit, 0))
+    }
+
+    /// Where the Q of a unit lies, if the level has one.
+    pub fn q(&self, unit: u64) -> Option<Place> {
+        (self.parities() == 2).then(|| self.in_unit(unit, 1))
+    }
+
+    /// What lies at a place.
+    ///
+    /// # Panics
+    /// When there is no such member.
+    pub fn content(&self, place: Place) -> Content {
+        let Place { member, row } = place;
+        assert!(member < self.members, "an array of {} has no member {member}", self.members);
+        if self.parities() == 0 {
+            let number = row * u64::from(self.members) + u64::from(member);
+            return Content::Chunk { chunk: number / u64::from(self.copies()), copy: rest(number, self.copies()) };
+        }
+        let members = self.group_members();
+        let unit = row * u64::from(self.groups()) + u64::from(member / members);
+        let after_p = (member % members + members - self.p_in_group(row)) % members;
+        match after_p.checked_sub(self.parities()) {
+            Some(data) => Content::Chunk { chunk: unit * u64::from(self.unit_chunks()) + u64::from(data), copy: 0 },
+            None if after_p == 0 => Content::P { unit },
+            None => Content::Q { unit },
+        }
+    }
+
+    /// The members that a unit lies on, with its copies or parities.
+    pub fn unit_members(&self, unit: u64) -> Members {
+        if self.parities() == 0 {
+            return (0..self.copies()).map(|copy| self.place(unit, copy).member).collect();
+        }
+        let first = rest(unit, self.groups()) * self.group_members();
+        (first..first + self.group_members()).collect()
+    }
+
+    /// Whether all data can still be had without these members. Members that the array does not have are not missed.
+    pub fn survives(&self, lost: &[u16]) -> bool {
+        let lost: Members = lost.iter().copied().filter(|&member| member < self.members).collect();
+        let redundancy = if self.parities() > 0 { self.parities() } else { self.copies() - 1 };
+        // Rows of an array repeat a stripe's pattern of which members share a unit.
+        (0..u64::from(self.stripe_chunks() / u32::from(self.unit_chunks())))
+            .all(|unit| (self.unit_members(unit) & lost).count() <= u32::from(redundancy))
+    }
+
+    fn frame_stripes(&self) -> u32 {
+        self.page_bytes.div_ceil(self.stripe_bytes())
+    }
+
+    /// The place so far after the P of a unit of a level with parity.
+    fn in_unit(&self, unit: u64, after_p: u16) -> Place {
+        let (members, groups) = (self.group_members(), self.groups());
+        let row = unit / u64::from(groups);
+        let within = (self.p_in_group(row) + after_p) % members;
+        Place { member: rest(unit, groups) * members + within, row }
+    }
+
+    fn p_in_group(&self, row: u64) -> u16 {
+        self.group_members() - 1 - rest(row, self.group_members())
     }
 }
 
-/// The largest power of two up to 64 KiB that pads a page of `page_bytes` over `members` by at most 4 %; 4 KiB when
-/// none does.
-pub fn default_chunk(members: usize, page_bytes: u64) -> u64 {
-    let members = members.max(1) as u64;
-    let padded = |chunk: u64| page_bytes.div_ceil(chunk * members) * chunk * members;
-    let fits = |&chunk: &u64| (padded(chunk) - page_bytes) * 25 <= page_bytes;
+/// The largest power of two up to 64 KiB that pads a page of `page_bytes` by at most 4 %; 4 KiB when none does.
+pub fn default_chunk(level: Level, members: usize, page_bytes: u64) -> u64 {
+    let members = u16::try_from(members).unwrap_or(MEMBERS_MAX).clamp(1, MEMBERS_MAX);
+    // A shape that will be refused has no stripe; any chunk serves it.
+    let chunks = check_groups(level, members).map_or(1, |()| u64::from(stripe(level, members).chunks));
+    let padding = |stripe: u64| (stripe - page_bytes % stripe) % stripe;
+    let fits = |&chunk: &u64| padding(chunk * chunks) * 25 <= page_bytes;
     [64 << 10, 32 << 10, 16 << 10, 8 << 10].into_iter().find(fits).unwrap_or(BLOCK_BYTES)
 }
 
-/// A chunk's place in a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Which member of the array.
-    pub member: u16,
-    /// Which row of the frame.
-    pub row: u32,
+/// Why a shape cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GeometryError {
+    /// No members, or more than [`MEMBERS_MAX`].
+    #[error("{0} devices cannot form an array: name 1 to {MEMBERS_MAX}")]
+    Members(usize),
+    /// Fewer members than the level needs.
+    #[error("{level} needs at least {need} devices{}, and {have} were named: name more, or choose another level",
+        in_groups(*level))]
+    TooFew {
+        /// The level.
+        level: Level,
+        /// The fewest.
+        need: u32,
+        /// How many there are.
+        have: u16,
+    },
+    /// Groups of different sizes.
+    #[error("{members} devices cannot be dealt to {groups} groups of one size: name a multiple of {groups}")]
+    Uneven {
+        /// How many members.
+        members: u16,
+        /// How many groups.
+        groups: u16,
+    },
+    /// A level of groups with fewer than two.
+    #[error("{level} stripes over groups, and {groups} cannot be striped over: choose 2 or more")]
+    Groups {
+        /// The level.
+        level: Level,
+        /// How many groups.
+        groups: u16,
+    },
+    /// The chunk is no multiple of a block, or too large.
+    #[error("a chunk of {0} bytes cannot be used: choose a multiple of 4 KiB, at most 16 MiB")]
+    Chunk(u64),
+    /// The page is no multiple of a block, or too large.
+    #[error("a page of {0} bytes cannot be used: choose a multiple of 4 KiB, at most 64 MiB")]
+    Page(u64),
+    /// A stripe does not fit into the largest frame.
+    #[error("{chunks} chunks of {chunk} bytes make a stripe of more than 64 MiB: choose a smaller --chunk")]
+    Stripe {
+        /// How many chunks, parities and copies included.
+        chunks: u64,
+        /// Bytes of a chunk.
+        chunk: u64,
+    },
+}
+
+fn in_groups(level: Level) -> String {
+    match level {
+        Level::Raid50 { groups } | Level::Raid60 { groups } => format!(" for {groups} groups"),
+        _ => String::new(),
+    }
+}
+
+fn check_groups(level: Level, members: u16) -> Result<(), GeometryError> {
+    let groups = level.groups();
+    if matches!(level, Level::Raid50 { .. } | Level::Raid60 { .. }) && groups < 2 {
+        return Err(GeometryError::Groups { level, groups });
+    }
+    let need = u32::from(level.group_members_min()) * u32::from(groups);
+    if u32::from(members) < need {
+        return Err(GeometryError::TooFew { level, need, have: members });
+    }
+    if members.is_multiple_of(groups) { Ok(()) } else { Err(GeometryError::Uneven { members, groups }) }
+}
+
+/// Rows and data chunks of a stripe.
+struct Stripe {
+    rows: u32,
+    chunks: u32,
+}
+
+fn stripe(level: Level, members: u16) -> Stripe {
+    let members = u32::from(members);
+    let data = members - u32::from(level.parities()) * u32::from(level.groups());
+    match level {
+        Level::Raid1 => Stripe { rows: 1, chunks: 1 },
+        Level::Raid10 if members.is_multiple_of(2) => Stripe { rows: 1, chunks: members / 2 },
+        Level::Raid10 => Stripe { rows: 2, chunks: members },
+        _ => Stripe { rows: 1, chunks: data },
+    }
 }
 
 fn whole_blocks(bytes: u64, most: u32) -> Option<u32> {
     let bytes = u32::try_from(bytes).ok()?;
     (bytes > 0 && bytes <= most && u64::from(bytes).is_multiple_of(BLOCK_BYTES)).then_some(bytes)
+}
+
+fn rest(number: u64, divisor: u16) -> u16 {
+    u16::try_from(number % u64::from(divisor)).expect("a remainder is smaller than its divisor, a u16")
 }
 
 /// The unit of checksums, and the alignment of everything on a device.
@@ -136,44 +364,4 @@ const CHUNK_BYTES_MAX: u32 = 16 << 20;
 const PAGE_BYTES_MAX: u32 = 64 << 20;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn level_0_is_a_bijection_onto_members_and_rows() {
-        for members in [1usize, 2, 3, 5, 64] {
-            let geometry = Geometry::new(Level::Raid0, members, 65536, 4 << 20).expect("a usable shape");
-            let chunks = geometry.frame_rows() * u32::from(geometry.members());
-            let mut seen = std::collections::BTreeSet::new();
-            for chunk in 0..chunks {
-                let place = geometry.place(chunk);
-                assert!(place.member < geometry.members() && place.row < geometry.frame_rows());
-                assert!(seen.insert((place.member, place.row)), "chunk {chunk} shares its place");
-                assert_eq!(place.row * u32::from(geometry.members()) + u32::from(place.member), chunk);
-            }
-        }
-    }
-
-    #[test]
-    fn the_default_chunk_pads_little() {
-        #[rustfmt::skip]
-        let cases = [
-            // members, page, chunk
-            (1, 4 << 20, 65536), (2, 4 << 20, 65536), (4, 4 << 20, 65536),
-            (3, 4 << 20, 65536), (5, 4 << 20, 65536), (7, 4 << 20, 32768), (60, 64 << 10, 4096),
-        ];
-        for (members, page, want) in cases {
-            assert_eq!(default_chunk(members, page), want, "{members} members, page {page}");
-        }
-    }
-
-    #[test]
-    fn figures_that_cannot_work_are_refused() {
-        let shape = |members, chunk, page| Geometry::new(Level::Raid0, members, chunk, page);
-        assert_eq!(shape(0, 65536, 4 << 20), Err(GeometryError::Members(0)));
-        assert_eq!(shape(65, 65536, 4 << 20), Err(GeometryError::Members(65)));
-        assert_eq!(shape(2, 5000, 4 << 20), Err(GeometryError::Chunk(5000)));
-        assert_eq!(shape(2, 65536, 0), Err(GeometryError::Page(0)));
-        assert!(matches!(shape(64, 16 << 20, 4 << 20), Err(GeometryError::Stripe { .. })));
-    }
-}
+mod tests;

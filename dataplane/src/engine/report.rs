@@ -1,7 +1,6 @@
 //! Puts together what a run reports.
 
 use bireme_control::balance::{HandOver, Strategy};
-use bireme_control::raid::geometry::Level;
 use bireme_control::units::Nanos;
 use nix::sys::resource::{UsageWho, getrusage};
 
@@ -155,9 +154,7 @@ pub(super) fn pool_facts(pool: &Pool) -> PoolFacts {
     let geometry = pool.geometry();
     PoolFacts {
         uuid: pool.name(),
-        level: match geometry.level() {
-            Level::Raid0 => "RAID 0".to_owned(),
-        },
+        level: geometry.level().to_string(),
         members: usize::from(geometry.members()),
         chunk_bytes: u64::from(geometry.chunk_bytes()),
         page_bytes: u64::from(geometry.page_bytes()),

@@ -1,6 +1,6 @@
 //! Whose a device is, judged by its first and last 4 MiB.
 
-use bireme_control::raid::geometry::{BLOCK_BYTES, Geometry, Level};
+use bireme_control::raid::geometry::{BLOCK_BYTES, Geometry};
 
 use super::error::{PoolError, device};
 use super::{Member, Standing};
@@ -123,9 +123,7 @@ pub(super) fn whole_blocks(bytes: u64) -> u64 {
 
 /// A shape in the operator's words.
 pub(super) fn describe(geometry: Geometry) -> String {
-    let level = match geometry.level() {
-        Level::Raid0 => "raid0",
-    };
+    let level = geometry.level();
     let (members, chunk, page) = (geometry.members(), geometry.chunk_bytes() >> 10, geometry.page_bytes() >> 10);
     format!("{level} over {members} devices with chunks of {chunk} KiB and pages of {page} KiB")
 }
@@ -152,6 +150,9 @@ fn judge(head: &[u8], tail: &[u8], bytes: u64) -> Device {
             _ => Device::Foreign("a Bireme pool (the superblocks at its start and end disagree)"),
         };
     }
+    if [head, tail_zone].iter().any(|zone| slots(zone).any(Superblock::is_of_unknown_level)) {
+        return Device::Foreign("a Bireme pool (of a RAID level that is not supported yet)");
+    }
     if only_a_torn_first_write(head, bytes, 0) && only_a_torn_first_write(tail, bytes, bytes_before(tail, bytes)) {
         return Device::Blank;
     }
@@ -164,9 +165,12 @@ fn judge(head: &[u8], tail: &[u8], bytes: u64) -> Device {
 
 /// The newest sound superblock at one end, and its slot.
 fn newest(zone: &[u8]) -> Option<(Superblock, u8)> {
-    let slots = zone.chunks(SUPERBLOCK_BYTES).take(2).zip(0..);
-    let sound = slots.filter_map(|(bytes, slot)| Some((Superblock::decode(bytes)?, slot)));
+    let sound = slots(zone).zip(0..).filter_map(|(bytes, slot)| Some((Superblock::decode(bytes)?, slot)));
     sound.max_by_key(|(superblock, _)| superblock.generation)
+}
+
+fn slots(zone: &[u8]) -> impl Iterator<Item = &[u8]> {
+    zone.chunks(SUPERBLOCK_BYTES).take(2)
 }
 
 fn same_member(one: &Superblock, other: &Superblock) -> bool {

@@ -1,7 +1,5 @@
 //! Pools over simulated devices, with the power failing at every step.
 
-use bireme_control::raid::geometry::Level;
-
 use super::*;
 use crate::port::simulated::{Simulated, World};
 
@@ -166,6 +164,29 @@ fn a_mirror_is_marked_before_it_is_copied_over() {
         marked += u32::from(mixed && copying);
     }
     assert!(marked > 0, "no step was within the copy");
+}
+
+#[test]
+fn other_levels_are_refused_in_a_sentence_and_nothing_is_written() {
+    let given = members(&SIZES);
+    let world = World::new(6, &SIZES);
+    let mirror = Shape { geometry: Geometry::new(Level::Raid1, 2, 4096, 64 << 10).expect("a usable shape") };
+    for destroy_data in [false, true] {
+        let error = Pool::open_or_create(&given, mirror, destroy_data, &mut port(&world)).expect_err("refused");
+        assert_eq!(error.to_string(), "pools of RAID 1 are not supported yet: choose RAID 0");
+    }
+    assert_eq!(Pool::inspect(&given, &mut port(&world)).expect("blank devices"), Standing::Blank);
+    create(&world, &given).expect("blank devices").close(&mut port(&world)).expect("sound devices");
+    for at in zones(SIZES[0]).into_iter().flat_map(|zone| [zone, zone + 4096]) {
+        let mut bytes = world.peek(0, at, 4096);
+        bytes[48] = 5;
+        bytes[12..16].fill(0);
+        let crc = crate::checksum::crc32c(&bytes);
+        bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+        world.poke(0, at, &bytes);
+    }
+    let error = Pool::open(&given, &mut port(&world)).expect_err("refused").to_string();
+    assert!(error.contains("a Bireme pool (of a RAID level that is not supported yet)"), "{error}");
 }
 
 #[test]
