@@ -34,6 +34,7 @@ pub mod layout;
 pub mod ledger;
 pub mod message;
 pub mod outcome;
+pub mod parity;
 pub mod pattern;
 pub mod peer;
 pub mod plan;
