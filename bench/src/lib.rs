@@ -7,6 +7,7 @@
 
 pub mod balance;
 pub mod environment;
+pub mod parity;
 pub mod report;
 pub mod size;
 pub mod versus;
