@@ -2,6 +2,7 @@
 //!
 //! - [`report`]: an outcome as a table and as JSON. [`environment`]: where it was measured.
 //! - [`balance`]: the strategies of balance against each other.
+//! - [`parity`]: parity and checksums on one core, beside ISA-L; its `isal` is the only unsafe code here.
 //! - [`size`]: sizes as operators write and read them.
 //! - [`versus`]: the same bytes through fio and Bireme in turn.
 

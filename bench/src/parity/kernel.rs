@@ -9,7 +9,7 @@ use super::isal::Isal;
 
 /// One of the things compared.
 #[derive(Clone, Copy, Debug)]
-pub enum Kernel {
+pub(super) enum Kernel {
     /// Reads the data and nothing else: what the memory gives.
     ReadSweep,
     /// Parity by our kernels.
@@ -34,7 +34,7 @@ pub enum Kernel {
 
 /// The shards that a kernel works on.
 #[derive(Debug)]
-pub struct Stripe<'a> {
+pub(super) struct Stripe<'a> {
     data: Vec<&'a [u8]>,
     parity: Vec<&'a mut [u8]>,
     /// The data without the first one or two, and two shards in the places of P and Q.
@@ -44,7 +44,7 @@ pub struct Stripe<'a> {
 
 impl<'a> Stripe<'a> {
     /// The first `data` shards of `shard` bytes of this memory, and the rest as parity.
-    pub fn new(memory: &'a mut [u8], data: usize, shard: usize) -> Stripe<'a> {
+    pub(super) fn new(memory: &'a mut [u8], data: usize, shard: usize) -> Stripe<'a> {
         let (sources, parity) = memory.split_at_mut(data * shard);
         let sources: Vec<&[u8]> = sources.chunks_exact(shard).collect();
         let parity: Vec<&mut [u8]> = parity.chunks_exact_mut(shard).collect();
@@ -58,7 +58,7 @@ impl<'a> Stripe<'a> {
 
 impl Kernel {
     /// All that make sense for this many shards on this processor.
-    pub fn all(data: usize, parity: usize, isal: Option<Isal>) -> Vec<Kernel> {
+    pub(super) fn all(data: usize, parity: usize, isal: Option<Isal>) -> Vec<Kernel> {
         let best = Kernels::detect();
         let sets = InstructionSet::ALL.into_iter().filter_map(Kernels::with).map(Kernel::Encode);
         let isal = isal.filter(|_| data >= 2);
@@ -74,7 +74,7 @@ impl Kernel {
     }
 
     /// For tables and programs.
-    pub fn name(self) -> String {
+    pub(super) fn name(self) -> String {
         match self {
             Kernel::ReadSweep => "read sweep".to_owned(),
             Kernel::Encode(kernels) => format!("parity, {}", kernels.instructions().name()),
@@ -90,7 +90,7 @@ impl Kernel {
     }
 
     /// The kernel of ISA-L that does the same work.
-    pub fn rival(self, isal: Option<Isal>) -> Option<Kernel> {
+    pub(super) fn rival(self, isal: Option<Isal>) -> Option<Kernel> {
         match self {
             Kernel::Encode(_) => isal.map(Kernel::IsalEncode),
             Kernel::EncodeRows(_) | Kernel::EncodeThenCrc(_) => isal.map(Kernel::IsalEncodeThenCrc),
@@ -99,12 +99,12 @@ impl Kernel {
     }
 
     /// Bytes of data that count for one stripe.
-    pub fn bytes(self, data: usize, shard: usize) -> usize {
+    pub(super) fn bytes(self, data: usize, shard: usize) -> usize {
         if matches!(self, Kernel::Update(_)) { shard } else { data * shard }
     }
 
     /// Does the work of one stripe.
-    pub fn run(self, stripe: &mut Stripe<'_>) {
+    pub(super) fn run(self, stripe: &mut Stripe<'_>) {
         let Stripe { data, parity, lost_one, lost_two } = stripe;
         match self {
             Kernel::ReadSweep => {

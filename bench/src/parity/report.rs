@@ -66,3 +66,35 @@ pub fn to_json(plan: &Plan, outcome: &Outcome, environment: &Environment) -> Val
         "environment": environment,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parity::{Shape, measure};
+
+    #[test]
+    fn a_short_run_reports_each_kernel_hot_and_cold() {
+        let plan = Plan {
+            shapes: vec![Shape { data: 3, parity: 2 }, Shape { data: 1, parity: 1 }],
+            shard_bytes: 4096,
+            cold_bytes: 1 << 20,
+            rounds: 2,
+            slice_us: 1,
+        };
+        let outcome = measure(&plan).expect("1 MiB of memory");
+        let environment = Environment::gather(&[0], &[] as &[Value], None);
+        let table = to_table(&plan, &outcome, &environment);
+        for part in ["\n3+2 ", "\n1+1 ", "read sweep", "parity, scalar", "fused", "two lost shards"] {
+            assert!(table.contains(part), "{part} is missing in\n{table}");
+        }
+        assert_eq!(table.contains("apt install libisal2"), !outcome.isal);
+        assert!(outcome.figures.iter().all(|figure| figure.gb_per_s > 0.0));
+        let json = to_json(&plan, &outcome, &environment);
+        let first = &json["figures"][0];
+        assert_eq!(
+            (&first["data"], &first["source"], &first["kernel"]),
+            (&json!(3), &json!("hot"), &json!("read sweep"))
+        );
+        assert_eq!(json["arguments"]["shapes"][1]["parity"], 1);
+    }
+}

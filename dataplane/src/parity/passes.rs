@@ -55,26 +55,44 @@ pub(super) struct Wanted<'a> {
     pub(super) shard: &'a mut [u8],
 }
 
-/// Does the task over the range.
+/// Does the task over the range: whole blocks first, without a branch for what is partial, then the rest.
 #[inline(always)]
-pub(super) fn run<V, Xor, Double, Times>(task: Task<'_>, range: Range<usize>, lanes: Lanes<Xor, Double, Times>)
+pub(super) fn run<V, Xor, Double, Times>(mut task: Task<'_>, range: Range<usize>, lanes: Lanes<Xor, Double, Times>)
 where
     V: Pod,
     Xor: Fn(V, V) -> V + Copy,
     Double: Fn(V) -> V + Copy,
     Times: Fn(V, &'static Factor) -> V + Copy,
 {
-    match task {
-        Task::Sum { sources, sum } => add_up(sources, sum, range, lanes),
-        Task::SumOfRest { sources, sum } => add_up(sources, sum, range, lanes),
-        Task::Syndromes { sources, p, q } => syndromes(sources, p, q, range, lanes),
-        Task::Solve { shards, wanted } => solve(shards, wanted, range, lanes),
-        Task::Update { old, new, p, q } => update((old, new), p, q, range, lanes),
+    let rest = range.len() % size_of::<[V; VECTORS]>();
+    pass::<true, V, _, _, _>(&mut task, range.start..range.end - rest, lanes);
+    if rest > 0 {
+        pass::<false, V, _, _, _>(&mut task, range.end - rest..range.end, lanes);
     }
 }
 
 #[inline(always)]
-fn add_up<'a, V, S, Xor, Double, Times>(
+fn pass<const WHOLE: bool, V, Xor, Double, Times>(
+    task: &mut Task<'_>,
+    range: Range<usize>,
+    lanes: Lanes<Xor, Double, Times>,
+) where
+    V: Pod,
+    Xor: Fn(V, V) -> V + Copy,
+    Double: Fn(V) -> V + Copy,
+    Times: Fn(V, &'static Factor) -> V + Copy,
+{
+    match task {
+        Task::Sum { sources, sum } => add_up::<WHOLE, _, _, _, _, _>(sources, sum, range, lanes),
+        Task::SumOfRest { sources, sum } => add_up::<WHOLE, _, _, _, _, _>(sources, sum, range, lanes),
+        Task::Syndromes { sources, p, q } => syndromes::<WHOLE, _, _, _, _>(sources, p, q, range, lanes),
+        Task::Solve { shards, wanted } => solve::<WHOLE, _, _, _, _>(*shards, wanted, range, lanes),
+        Task::Update { old, new, p, q } => update::<WHOLE, _, _, _, _>((old, new), p, q, range, lanes),
+    }
+}
+
+#[inline(always)]
+fn add_up<'a, const WHOLE: bool, V, S, Xor, Double, Times>(
     sources: &[S],
     sum: &mut [u8],
     range: Range<usize>,
@@ -84,19 +102,35 @@ fn add_up<'a, V, S, Xor, Double, Times>(
     S: Into<Option<&'a [u8]>> + Copy,
     Xor: Fn(V, V) -> V + Copy,
 {
-    for at in blocks::<V>(range.clone()) {
+    let (end, upwards) = (range.end, mostly_upwards(sources));
+    for at in blocks::<V>(range) {
         let mut total = [V::zeroed(); VECTORS];
-        for &source in sources {
-            if let Some(source) = source.into() {
-                total = add(total, read(source, at), lanes.xor);
+        if upwards {
+            for source in sources.iter().rev().filter_map(|&source| source.into()) {
+                total = add(total, read::<WHOLE, V>(source, at, end), lanes.xor);
+            }
+        } else {
+            for source in sources.iter().filter_map(|&source| source.into()) {
+                total = add(total, read::<WHOLE, V>(source, at, end), lanes.xor);
             }
         }
-        write(total, sum, at, range.end);
+        write::<WHOLE, V>(total, sum, at, end);
     }
 }
 
+/// Whether the sources lie upwards in memory, as those of a slot do but for one step back.
+///
+/// A sum can be taken in any order, so it is taken downwards. Upwards the load instruction, which jumps from source to
+/// source, leads the prefetcher on past the last one: XOR of 4+1 from the cache falls from 155 to 93 GB/s on Zen 5.
 #[inline(always)]
-fn syndromes<V, Xor, Double, Times>(
+fn mostly_upwards<'a, S: Into<Option<&'a [u8]>> + Copy>(sources: &[S]) -> bool {
+    let place = |source: &S| (*source).into().map_or(0, |source| source.as_ptr().addr());
+    let steps = sources.windows(2).filter(|pair| place(&pair[0]) < place(&pair[1])).count();
+    2 * steps + 1 >= sources.len()
+}
+
+#[inline(always)]
+fn syndromes<const WHOLE: bool, V, Xor, Double, Times>(
     sources: &[&[u8]],
     p: &mut [u8],
     q: &mut [u8],
@@ -106,21 +140,18 @@ fn syndromes<V, Xor, Double, Times>(
     V: Pod,
     Xor: Fn(V, V) -> V + Copy,
     Double: Fn(V) -> V + Copy,
+    Times: Copy,
 {
-    for at in blocks::<V>(range.clone()) {
-        let (mut sum, mut weighted) = ([V::zeroed(); VECTORS], [V::zeroed(); VECTORS]);
-        for source in sources.iter().rev() {
-            let data = read(source, at);
-            sum = add(sum, data, lanes.xor);
-            weighted = add(weighted.map(lanes.double), data, lanes.xor);
-        }
-        write(sum, p, at, range.end);
-        write(weighted, q, at, range.end);
+    let end = range.end;
+    for at in blocks::<V>(range) {
+        let sums = Sums::of::<WHOLE, _, _, _, _>(sources, at, end, lanes);
+        write::<WHOLE, V>(sums.plain, p, at, end);
+        write::<WHOLE, V>(sums.weighted, q, at, end);
     }
 }
 
 #[inline(always)]
-fn solve<V, Xor, Double, Times>(
+fn solve<const WHOLE: bool, V, Xor, Double, Times>(
     shards: Shards<'_>,
     wanted: &mut [Wanted<'_>],
     range: Range<usize>,
@@ -131,34 +162,27 @@ fn solve<V, Xor, Double, Times>(
     Double: Fn(V) -> V + Copy,
     Times: Fn(V, &'static Factor) -> V + Copy,
 {
-    for at in blocks::<V>(range.clone()) {
-        let (mut sum, mut weighted) = ([V::zeroed(); VECTORS], [V::zeroed(); VECTORS]);
-        for source in shards.data.iter().rev() {
-            weighted = weighted.map(lanes.double);
-            if let Some(source) = source {
-                let data = read(source, at);
-                sum = add(sum, data, lanes.xor);
-                weighted = add(weighted, data, lanes.xor);
-            }
-        }
+    let end = range.end;
+    for at in blocks::<V>(range) {
+        let Sums { mut plain, mut weighted } = Sums::of::<WHOLE, _, _, _, _>(shards.data, at, end, lanes);
         if let Some(p) = shards.p {
-            sum = add(sum, read(p, at), lanes.xor);
+            plain = add(plain, read::<WHOLE, V>(p, at, end), lanes.xor);
         }
         if let Some(q) = shards.q {
-            weighted = add(weighted, read(q, at), lanes.xor);
+            weighted = add(weighted, read::<WHOLE, V>(q, at, end), lanes.xor);
         }
         for Wanted { a, b, shard } in wanted.iter_mut() {
-            let found = add(sum.map(|v| (lanes.times)(v, a)), weighted.map(|v| (lanes.times)(v, b)), lanes.xor);
-            write(found, shard, at, range.end);
+            let found = add(each(plain, |v| (lanes.times)(v, a)), each(weighted, |v| (lanes.times)(v, b)), lanes.xor);
+            write::<WHOLE, V>(found, shard, at, end);
         }
     }
 }
 
 #[inline(always)]
-fn update<V, Xor, Double, Times>(
+fn update<const WHOLE: bool, V, Xor, Double, Times>(
     (old, new): (&[u8], &[u8]),
-    mut p: Option<&mut [u8]>,
-    mut q: Option<(&'static Factor, &mut [u8])>,
+    p: &mut Option<&mut [u8]>,
+    q: &mut Option<(&'static Factor, &mut [u8])>,
     range: Range<usize>,
     lanes: Lanes<Xor, Double, Times>,
 ) where
@@ -166,14 +190,15 @@ fn update<V, Xor, Double, Times>(
     Xor: Fn(V, V) -> V + Copy,
     Times: Fn(V, &'static Factor) -> V + Copy,
 {
-    for at in blocks::<V>(range.clone()) {
-        let change = add(read(old, at), read(new, at), lanes.xor);
-        if let Some(p) = &mut p {
-            write(add(read(p, at), change, lanes.xor), p, at, range.end);
+    let end = range.end;
+    for at in blocks::<V>(range) {
+        let change = add(read::<WHOLE, V>(old, at, end), read::<WHOLE, V>(new, at, end), lanes.xor);
+        if let Some(p) = p {
+            write::<WHOLE, V>(add(read::<WHOLE, V>(p, at, end), change, lanes.xor), p, at, end);
         }
-        if let Some((factor, q)) = &mut q {
-            let weighted = change.map(|v| (lanes.times)(v, factor));
-            write(add(read(q, at), weighted, lanes.xor), q, at, range.end);
+        if let Some((factor, q)) = q {
+            let weighted = each(change, |v| (lanes.times)(v, factor));
+            write::<WHOLE, V>(add(read::<WHOLE, V>(q, at, end), weighted, lanes.xor), q, at, end);
         }
     }
 }
@@ -191,35 +216,99 @@ fn add<V: Copy>(mut a: [V; VECTORS], b: [V; VECTORS], xor: impl Fn(V, V) -> V) -
     a
 }
 
-/// The block at `at`. What lies behind the range may come along: it is never written.
 #[inline(always)]
-fn read<V: Pod>(source: &[u8], at: usize) -> [V; VECTORS] {
-    match source.get(at..at + size_of::<[V; VECTORS]>()) {
-        Some(bytes) => bytemuck::pod_read_unaligned(bytes),
-        None => read_end(&source[at..]),
+fn each<V: Copy>(mut a: [V; VECTORS], change: impl Fn(V) -> V) -> [V; VECTORS] {
+    for a in &mut a {
+        *a = change(*a);
+    }
+    a
+}
+
+/// The sums over one block of all sources.
+struct Sums<V> {
+    plain: [V; VECTORS],
+    /// Source j times g^j.
+    weighted: [V; VECTORS],
+}
+
+impl<V: Pod> Sums<V> {
+    /// Horner's rule wants the last source first, wherever it lies. So the loops over four and two are unrolled: each
+    /// load instruction keeps to its own sources and steps through them evenly, and the prefetcher is not led astray.
+    #[inline(always)]
+    fn of<'a, const WHOLE: bool, S, Xor, Double, Times>(
+        sources: &[S],
+        at: usize,
+        end: usize,
+        lanes: Lanes<Xor, Double, Times>,
+    ) -> Sums<V>
+    where
+        S: Into<Option<&'a [u8]>> + Copy,
+        Xor: Fn(V, V) -> V + Copy,
+        Double: Fn(V) -> V + Copy,
+        Times: Copy,
+    {
+        let mut sums = Sums { plain: [V::zeroed(); VECTORS], weighted: [V::zeroed(); VECTORS] };
+        let (rest, fours) = sources.as_rchunks::<4>();
+        for four in fours.iter().rev() {
+            for &source in four.iter().rev() {
+                sums.add::<WHOLE, _, _, _>(source.into(), at, end, lanes);
+            }
+        }
+        let (one, two) = rest.as_rchunks::<2>();
+        for &source in two.iter().flat_map(|two| two.iter().rev()) {
+            sums.add::<WHOLE, _, _, _>(source.into(), at, end, lanes);
+        }
+        for &source in one {
+            sums.add::<WHOLE, _, _, _>(source.into(), at, end, lanes);
+        }
+        sums
+    }
+
+    /// Horner's step.
+    #[inline(always)]
+    fn add<const WHOLE: bool, Xor, Double, Times>(
+        &mut self,
+        source: Option<&[u8]>,
+        at: usize,
+        end: usize,
+        lanes: Lanes<Xor, Double, Times>,
+    ) where
+        Xor: Fn(V, V) -> V + Copy,
+        Double: Fn(V) -> V + Copy,
+        Times: Copy,
+    {
+        self.weighted = each(self.weighted, lanes.double);
+        if let Some(source) = source {
+            let data = read::<WHOLE, V>(source, at, end);
+            self.plain = add(self.plain, data, lanes.xor);
+            self.weighted = add(self.weighted, data, lanes.xor);
+        }
     }
 }
 
+/// The block at `at`; of one that is not whole, the bytes up to `end`, and zeros.
 #[inline(always)]
-fn write<V: Pod>(block: [V; VECTORS], target: &mut [u8], at: usize, end: usize) {
-    match target[..end].get_mut(at..at + size_of::<[V; VECTORS]>()) {
-        Some(bytes) => bytes.copy_from_slice(bytemuck::bytes_of(&block)),
-        None => write_end(&block, &mut target[at..end]),
+fn read<const WHOLE: bool, V: Pod>(source: &[u8], at: usize, end: usize) -> [V; VECTORS] {
+    if WHOLE {
+        return bytemuck::pod_read_unaligned(&source[at..at + size_of::<[V; VECTORS]>()]);
     }
-}
-
-#[cold]
-#[inline(never)]
-fn read_end<V: Pod>(bytes: &[u8]) -> [V; VECTORS] {
     let mut block = [V::zeroed(); VECTORS];
-    bytemuck::bytes_of_mut(&mut block)[..bytes.len()].copy_from_slice(bytes);
+    for (byte, source) in bytemuck::bytes_of_mut(&mut block).iter_mut().zip(&source[at..end]) {
+        *byte = *source;
+    }
     block
 }
 
-#[cold]
-#[inline(never)]
-fn write_end<V: Pod>(block: &[V; VECTORS], target: &mut [u8]) {
-    target.copy_from_slice(&bytemuck::bytes_of(block)[..target.len()]);
+/// Stores the block at `at`; of one that is not whole, the bytes up to `end`.
+#[inline(always)]
+fn write<const WHOLE: bool, V: Pod>(block: [V; VECTORS], target: &mut [u8], at: usize, end: usize) {
+    if WHOLE {
+        target[at..at + size_of::<[V; VECTORS]>()].copy_from_slice(bytemuck::bytes_of(&block));
+        return;
+    }
+    for (target, byte) in target[at..end].iter_mut().zip(bytemuck::bytes_of(&block)) {
+        *target = *byte;
+    }
 }
 
 /// Vectors of each source in flight.

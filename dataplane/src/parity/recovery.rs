@@ -42,7 +42,7 @@ pub(super) fn reconstruct(
         return Err(Unrecoverable { lost, parities });
     }
     let (p, q) = (shards[data], shards.get(data + 1).copied().flatten());
-    let weights = |index| weights(data, &shards[..data + parities], index);
+    let weights = |index| weights(data, shards, index);
     match wanted {
         [] => {}
         // The sum over data and P, of which one is missing, is the missing one.
@@ -66,19 +66,17 @@ pub(super) fn reconstruct(
 
 /// How the missing shard `index` follows from s and t.
 fn weights(data: usize, shards: &[Option<&[u8]>], index: usize) -> (&'static Factor, &'static Factor) {
-    let other = (0..shards.len()).find(|&other| other != index && shards[other].is_none());
     let (p, q) = (data, data + 1);
+    let other = (0..shards.len()).find(|&other| other != index && shards[other].is_none());
     let (a, b) = match other {
-        _ if index == q => match other {
-            Some(x) if x < data => (power(x), 1),
-            _ => (0, 1),
-        },
-        Some(x) if index == p && x < data => (1, inverse(power(x))),
-        Some(other) if index < data && other == p => (0, inverse(power(index))),
-        Some(y) if index < data && y < data => {
+        Some(y) if y < data && index < data => {
             let inverse = inverse(power(index) ^ power(y));
             (multiply(power(y), inverse), inverse)
         }
+        Some(x) if x < data && index == p => (1, inverse(power(x))),
+        Some(x) if x < data => (power(x), 1),
+        Some(other) if other == p && index < data => (0, inverse(power(index))),
+        _ if index == q => (0, 1),
         _ => (1, 0),
     };
     (Factor::of(a), Factor::of(b))
