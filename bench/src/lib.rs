@@ -2,12 +2,14 @@
 //!
 //! - [`report`]: an outcome as a table and as JSON. [`environment`]: where it was measured.
 //! - [`balance`]: the strategies of balance against each other.
+//! - [`parity`]: parity and checksums on one core, beside ISA-L; its `isal` is the only unsafe code here.
 //! - [`size`]: sizes as operators write and read them. [`peer_rate`]: rates of single peers.
 //! - [`versus`]: the same bytes through fio and Bireme in turn.
 
 pub mod balance;
 mod blkio;
 pub mod environment;
+pub mod parity;
 pub mod peer_rate;
 pub mod report;
 pub mod size;

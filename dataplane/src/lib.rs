@@ -15,9 +15,10 @@
 //! - [`message`]: what peers, ledger and main thread tell each other; [`plan`]: a set as they see it.
 //! - [`device`]: opening, geometry, and the checks before anything is written.
 //! - [`port`]: the seam to the kernel (`uring`) or to a model of devices (`simulated`).
+//! - [`parity`]: P and Q of stripes, and lost shards brought back, with the instructions that the processor has.
 //! - [`buffer`], [`queue`], [`checksum`], [`pattern`], [`telemetry`], [`error`]: what all of these use.
 //!
-//! Unsafe code is lifted in [`buffer`], in `port::uring`, in `device::kernel` and nowhere else.
+//! Unsafe code is lifted in [`buffer`], in `port::uring`, in `device::kernel`, in `parity::dispatch` and nowhere else.
 
 pub mod array;
 pub mod board;
@@ -34,6 +35,7 @@ pub mod layout;
 pub mod ledger;
 pub mod message;
 pub mod outcome;
+pub mod parity;
 pub mod pattern;
 pub mod peer;
 pub mod plan;
