@@ -46,7 +46,7 @@ pub(super) enum How {
 impl<'a> Stage<'a> {
     pub(super) fn new(plan: &'a Plan) -> Result<Stage<'a>, String> {
         let members = plan.devices.len();
-        let geometry = Geometry::new(Level::Raid0, members, default_chunk(members, plan.page), plan.page);
+        let geometry = Geometry::new(Level::Raid0, members, default_chunk(Level::Raid0, members, plan.page), plan.page);
         let geometry = geometry.map_err(|error| error.to_string())?;
         let (unequal, stop) = (Unequal::start(plan)?, Arc::new(AtomicBool::new(false)));
         let mut stage = Stage { plan, geometry, unequal, rival: None, stop, signals: Vec::new() };
