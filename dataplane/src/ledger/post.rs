@@ -12,24 +12,27 @@ use crate::queue::Mailbox;
 /// The queues are bounded by what a run can say: two sets, one failure and one end at a time.
 #[derive(Debug)]
 pub(super) struct Post {
-    peers: Vec<(Arc<Mailbox<ToPeer>>, VecDeque<ToPeer>)>,
+    /// `None` of one that reads no more.
+    peers: Vec<Option<(Arc<Mailbox<ToPeer>>, VecDeque<ToPeer>)>>,
     main: (Arc<Mailbox<ToMain>>, VecDeque<ToMain>),
 }
 
 impl Post {
     pub(super) fn new(peers: Vec<Arc<Mailbox<ToPeer>>>, main: Arc<Mailbox<ToMain>>) -> Post {
-        let peers = peers.into_iter().map(|mailbox| (mailbox, VecDeque::new())).collect();
+        let peers = peers.into_iter().map(|mailbox| Some((mailbox, VecDeque::new()))).collect();
         Post { peers, main: (main, VecDeque::new()) }
     }
 
     pub(super) fn peer(&mut self, peer: usize, letter: ToPeer) {
-        self.peers[peer].1.push_back(letter);
+        if let Some((_, letters)) = &mut self.peers[peer] {
+            letters.push_back(letter);
+        }
     }
 
-    /// A reader has died: its mailbox may be full for ever.
+    /// A reader has gone, and its mailbox may be full for ever.
     pub(super) fn forget(&mut self, peer: usize) {
-        if let Some((_, letters)) = self.peers.get_mut(peer) {
-            letters.clear();
+        if let Some(place) = self.peers.get_mut(peer) {
+            *place = None;
         }
     }
 
@@ -38,12 +41,12 @@ impl Post {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.main.1.is_empty() && self.peers.iter().all(|(_, letters)| letters.is_empty())
+        self.main.1.is_empty() && self.peers.iter().flatten().all(|(_, letters)| letters.is_empty())
     }
 
     /// Posts what fits; `true` when nothing is left.
     pub(super) fn deliver<P: Port>(&mut self, port: &mut P) -> bool {
-        self.peers.iter_mut().for_each(|(mailbox, letters)| empty(mailbox, letters, port));
+        self.peers.iter_mut().flatten().for_each(|(mailbox, letters)| empty(mailbox, letters, port));
         empty(&self.main.0, &mut self.main.1, port);
         self.is_empty()
     }

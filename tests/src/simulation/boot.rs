@@ -316,6 +316,9 @@ impl Running<'_> {
             ToLedger::Stop
         } else if let Some(dead) = engine.crew.deaths.iter().find(|dead| dead.alarm().is_some_and(|at| at <= now)) {
             ToLedger::Died { peer: dead.peer }
+        } else if let (true, Some(&peer)) = (over, engine.crew.ended.first()) {
+            // As in production, though it has not died: the ledger keeps no letter for it.
+            ToLedger::Died { peer }
         } else if room && !over {
             let sequence = u32::try_from(engine.asked).expect("a few sets");
             ToLedger::Prepare { sequence, bytes: self.boot.sets[engine.asked], origin }
@@ -331,6 +334,7 @@ impl Running<'_> {
             ToLedger::Died { peer } => {
                 let dead = engine.crew.deaths.iter_mut().filter(|dead| dead.peer == peer);
                 dead.for_each(|dead| dead.told = true);
+                engine.crew.ended.retain(|&ended| ended != peer);
             }
             _ => engine.asked += 1,
         }

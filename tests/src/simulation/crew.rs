@@ -47,7 +47,9 @@ pub struct Crew {
     pub main: Simulated,
     /// Those who have died, in that order.
     pub deaths: Vec<Dead>,
-    /// What those who have gone in peace have done.
+    /// Those who were told to stop and have gone, as far as main has not said so.
+    pub ended: Vec<PeerId>,
+    /// What they have done.
     pub tally: Tally,
     peers: Vec<Option<Rower>>,
     ports: Vec<PortNumber>,
@@ -184,6 +186,7 @@ impl Crew {
             newest: newest.clone(),
             main: world.port(4096, 1),
             deaths: Vec::new(),
+            ended: Vec::new(),
             tally: Tally::default(),
             peers,
             ports,
@@ -244,6 +247,7 @@ impl Crew {
             Ok((peer, _)) if peer.is_done(now) => {
                 let (_, hand_overs, _) = peer.into_figures();
                 self.tally.asked(hand_overs.list(), hand_overs.repeated());
+                self.ended.push(PeerId(u16::try_from(index).expect("a few peers")));
             }
             Ok((peer, next)) => {
                 bed.lie_down(next, rung);
@@ -311,7 +315,7 @@ impl Crew {
 }
 
 /// No turn takes less: whoever takes turn after turn lets the time pass.
-const TURN_MIN: Nanos = Nanos(50);
+const TURN_MIN: Nanos = Nanos(1_000);
 /// So many turns at most pass while somebody is away.
 const AWAY_TURNS: u64 = 256;
 /// Some hundred times what lives take.

@@ -232,7 +232,7 @@ impl Config {
             rules: Rules { strategy: STRATEGIES[pick(r, 8)], ..Rules::default() },
             ledger_region: [64 << 10, 1 << 20][pick(r, 2)],
             letters: [16, 64, 4096][pick(r, 3)],
-            peer_letters: [2, 8, 64][pick(r, 3)],
+            peer_letters: [1, 8, 64][pick(r, 3)],
             paces: [(); PEERS_MAX].map(|()| Pace::draw(r, hang_limit)),
             hang_limit,
             short_per_million: [0, 20_000, 300_000][pick(r, 3)],

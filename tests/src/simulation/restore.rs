@@ -16,7 +16,7 @@ use bireme_dataplane::port::simulated::{Random, World};
 use bireme_dataplane::queue::Mailbox;
 
 use super::crew::{Crew, Task};
-use super::life::{Life, pick};
+use super::life::{Config, Life, pick};
 use super::model::{Model, Set, input};
 use super::stage::{OPENING_BYTES, Stage};
 use super::trace::Trace;
@@ -140,7 +140,9 @@ fn read(
     let rules = Rules { repeat: false, ..life.config.rules };
     let sharing = Sharing { rules, learnt: Learnt::new(rules.strategy, life.config.peers) };
     let task = Task { array, job, disks: &disks, sharing: &sharing, reports: reports.clone() };
-    let mut crew = Crew::new(world, life.config, Random::new(random.bits()), &task);
+    // Main tells each peer twice and does not wait for room, as in production.
+    let config = Config { peer_letters: 64, ..life.config };
+    let mut crew = Crew::new(world, config, Random::new(random.bits()), &task);
     let plan = Arc::new(plan(reading, &sharing, life.config.peers));
     crew.newest.store(plan.sequence, plan.pages);
     crew.tell(|| ToPeer::Begin(plan.clone()));
