@@ -1,7 +1,7 @@
 #!/bin/sh
 # Our mapping against Linux md: the same pattern, written to arrays of md, lies byte for byte where we say.
 #
-#   BIREME_LAB=LAB md-geometry.sh         boots a throw-away guest with LAB and compares in it (about 3 minutes)
+#   BIREME_LAB=LAB md-geometry.sh         boots a throw-away guest with LAB and compares in it (one to two minutes)
 #   md-geometry.sh inside                 compares here; needs root, md, brd, mdadm and geometry-dump in the PATH
 #
 # LAB is a command that boots a guest with md and brd, and a busybox userland. It is called as

@@ -74,7 +74,7 @@ pub fn choose(geometry: &Geometry, unit: u64, changed: Members, lost: Members) -
         return None;
     }
     let others = data - changed;
-    let helpers = left().zip(lost_data.iter()).map(|(helper, _)| helper).collect();
+    let helpers: Members = left().zip(lost_data.iter()).map(|(helper, _)| helper).collect();
     let ways = [
         (Way::PlainWrite, Members::NONE, parity.is_empty()),
         (Way::FullStripe, Members::NONE, others.is_empty()),
@@ -103,10 +103,8 @@ pub fn row_ranges(pieces: &[Piece]) -> impl Iterator<Item = (Range<u32>, Members
     let changed_at = |row: u32| -> Members {
         pieces.iter().filter(|piece| piece.blocks.contains(&row)).map(|piece| piece.member).collect()
     };
-    // A piece that is empty the wrong way round has no borders.
-    let filled = || pieces.iter().map(|piece| &piece.blocks).filter(|blocks| !blocks.is_empty());
     let border_after = move |row: Option<u32>| {
-        let borders = filled().flat_map(|blocks| [blocks.start, blocks.end]);
+        let borders = pieces.iter().flat_map(|piece| [piece.blocks.start, piece.blocks.end]);
         borders.filter(|&border| row.is_none_or(|row| border > row)).min()
     };
     let mut next = border_after(None);

@@ -221,6 +221,7 @@ fn the_default_chunk_pads_little() {
         (Level::Raid0, 60, 64 << 10, 4096), (Level::Raid0, 0, 4 << 20, 65536), (Level::Raid0, 2, u64::MAX, 65536),
         (Level::Raid5, 8, 4 << 20, 32768), (Level::Raid6, 10, 4 << 20, 65536), (Level::Raid1, 7, 64 << 10, 65536),
         (Level::Raid10, 14, 4 << 20, 32768), (Level::Raid10, 7, 4 << 20, 32768), (Level::Raid5, 2, 4 << 20, 65536),
+        (Level::Raid0, 26, 25 << 16, 65536), (Level::Raid0, 23, 44 << 16, 4096),
         (Level::Raid50 { groups: 2 }, 10, 4 << 20, 65536), (Level::Raid50 { groups: 0 }, 10, 4 << 20, 65536),
     ];
     for (level, members, page, want) in cases {
