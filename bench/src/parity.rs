@@ -12,6 +12,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use bireme_dataplane::buffer::Region;
+use bireme_dataplane::checksum::crc32c;
 use bireme_dataplane::parity::Kernels;
 use serde::Serialize;
 
@@ -114,7 +115,7 @@ pub fn measure(plan: &Plan) -> Result<Outcome, String> {
     let mut groups: Vec<Group> = plan.shapes.iter().flat_map(|&shape| groups(shape, isal)).collect();
     for group in &mut groups {
         if let Some(isal) = isal.filter(|_| group.shape.data >= 2) {
-            agree(&arena[..(group.shape.data) * plan.shard_bytes], group.shape, isal)?;
+            agree(&arena[..group.shape.data * plan.shard_bytes], group.shape, isal)?;
         }
     }
     for round in 0..=plan.rounds {
@@ -189,18 +190,16 @@ impl Group {
 fn agree(data: &[u8], shape: Shape, isal: Isal) -> Result<(), String> {
     let shard = data.len() / shape.data;
     let data: Vec<&[u8]> = data.chunks_exact(shard).collect();
-    let encode = |encode: &dyn Fn(&[&[u8]], &mut [&mut [u8]])| {
-        let mut region = Region::new(shape.parity * shard).map_err(|error| format!("memory for parity: {error}"))?;
-        let all = region.all();
-        let mut parity: Vec<&mut [u8]> = region.bytes_mut(all).chunks_exact_mut(shard).collect();
-        encode(&data, &mut parity);
-        Ok::<_, String>(parity.into_iter().map(|shard| shard.to_vec()).collect::<Vec<_>>())
-    };
-    let ours = encode(&|data, parity| Kernels::detect().encode(data, parity))?;
-    let same = ours == encode(&|data, parity| isal.encode(data, parity))?
-        && bireme_dataplane::checksum::crc32c(data[0]) == isal.crc32c(data[0]);
-    let Shape { data, parity } = shape;
-    if same { Ok(()) } else { Err(format!("ISA-L and Bireme disagree about {data}+{parity}: do not trust this build")) }
+    let mut region = Region::new(2 * shape.parity * shard).map_err(|error| format!("memory for parity: {error}"))?;
+    let all = region.all();
+    let (ours, theirs) = region.bytes_mut(all).split_at_mut(shape.parity * shard);
+    Kernels::detect().encode(&data, &mut ours.chunks_exact_mut(shard).collect::<Vec<_>>());
+    isal.encode(&data, &mut theirs.chunks_exact_mut(shard).collect::<Vec<_>>());
+    let Shape { data: count, parity } = shape;
+    if ours == theirs && crc32c(data[0]) == isal.crc32c(data[0]) {
+        return Ok(());
+    }
+    Err(format!("ISA-L and Bireme disagree about {count}+{parity}: do not trust this build"))
 }
 
 fn fill(arena: &mut [u8]) {

@@ -105,6 +105,9 @@ impl Kernels {
         let bytes = check_stripe(data, parity);
         for (row, start) in (0..bytes).step_by(ROW).enumerate() {
             let range = start..bytes.min(start + ROW);
+            // The checksums bring the row into the first-level cache. For stripes that lie in the second level, as those
+            // just filled do, this order is a tenth faster than the other one and than two passes; for stripes that
+            // must come from memory it is a tenth slower.
             for (shard, data) in data.iter().enumerate() {
                 leaf(shard, row, crc32c(&data[range.clone()]));
             }

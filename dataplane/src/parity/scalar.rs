@@ -11,7 +11,7 @@ pub(super) fn run(task: Task<'_>, range: Range<usize>) {
 
 #[inline(always)]
 fn double(v: u64) -> u64 {
-    let carries = v >> 7 & ONES;
+    let carries = (v >> 7) & ONES;
     ((v & !(ONES << 7)) << 1) ^ (carries * u64::from(REDUCTION))
 }
 
