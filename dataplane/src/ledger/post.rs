@@ -13,9 +13,12 @@ use crate::queue::Mailbox;
 #[derive(Debug)]
 pub(super) struct Post {
     /// `None` of one that reads no more.
-    peers: Vec<Option<(Arc<Mailbox<ToPeer>>, VecDeque<ToPeer>)>>,
-    main: (Arc<Mailbox<ToMain>>, VecDeque<ToMain>),
+    peers: Vec<Option<Queue<ToPeer>>>,
+    main: Queue<ToMain>,
 }
+
+/// A mailbox, and the letters that wait for room in it.
+type Queue<T> = (Arc<Mailbox<T>>, VecDeque<T>);
 
 impl Post {
     pub(super) fn new(peers: Vec<Arc<Mailbox<ToPeer>>>, main: Arc<Mailbox<ToMain>>) -> Post {
