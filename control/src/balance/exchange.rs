@@ -16,7 +16,7 @@
 //! deaths that its sender knows of, its *epoch*.
 
 use super::extents::Extents;
-use super::pair::{Pair, Side};
+use super::pair::{ONE, Pair, Side};
 use super::rate::Rate;
 use super::share::Share;
 use super::{Action, Answer, HandOver, Message, Minimum, Offer, Reason, Rules, Strategy, View};
@@ -215,6 +215,21 @@ impl Exchange {
     /// What is known of this peer and another.
     pub(super) fn pair(&self, other: PeerId) -> Option<Pair> {
         self.others.get(other.index()).map(|other| other.pair).filter(Pair::is_known)
+    }
+
+    /// The longest run of what is pending: the rest must be enough for whoever runs dry, and what is started is locked.
+    /// With measured shares that is what this peer would keep; by halves and ratios it may be asked for most of it.
+    pub(super) fn run_of(&self, pending: u64) -> u64 {
+        let living = (0..).map(PeerId).zip(&self.others).filter(|(_, other)| other.standing != Standing::Gone);
+        let kept = match self.rules.strategy {
+            Strategy::Measured => {
+                let shares = living.map(|(id, other)| other.pair.share(Side::of(self.me, id)));
+                let kept = u128::from(pending) * u128::from(shares.min().unwrap_or(ONE)) / u128::from(ONE);
+                u64::try_from(kept).unwrap_or(pending)
+            }
+            _ => pending / 4,
+        };
+        kept.max(1)
     }
 
     /// Why to ask about the oldest set now, if there is a reason.

@@ -124,8 +124,7 @@ impl Machine {
         let most = most.min(self.run);
         for index in self.oldest_first() {
             let share = &mut self.shares[index];
-            // Near the end little is locked in flight, so that much can still move.
-            let most = if exchanges { most.min((share.pending() / 4).max(1)) } else { most };
+            let most = if exchanges { most.min(self.exchange.run_of(share.pending())) } else { most };
             let extent = share.start(most);
             if !extent.is_empty() {
                 let work = Work { sequence: share.sequence, extent, repeat: false };

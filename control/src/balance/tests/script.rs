@@ -216,14 +216,29 @@ fn an_early_ask_comes_a_round_trip_before_the_end_and_once_per_progress() {
 
 #[test]
 fn work_is_started_from_the_oldest_set_in_runs_that_shrink() {
-    let mut script = Script::new(rules(Strategy::Measured), Extent::new(0, 9));
-    script.give(Event::Begin { sequence: 1, transfers: 10, share: Extent::new(4, 2) });
-    script.machine.set_run(8);
-    let starts = std::iter::from_fn(|| script.start(4)).map(|work| (work.sequence, work.extent.count));
-    assert_eq!(
-        starts.collect::<Vec<_>>(),
-        [(0, 2), (0, 1), (0, 1), (0, 1), (0, 1), (0, 1), (0, 1), (0, 1), (1, 1), (1, 1)]
-    );
+    // Of 9, and then of the 2 of the next set.
+    let runs = |strategy| {
+        let mut script = Script::new(rules(strategy), Extent::new(0, 9));
+        script.give(Event::Begin { sequence: 1, transfers: 10, share: Extent::new(4, 2) });
+        script.machine.set_run(8);
+        let runs = std::iter::from_fn(|| script.start(4)).map(|work| (work.sequence, work.extent.count));
+        runs.collect::<Vec<_>>()
+    };
+    let halves = [(0, 4), (0, 2), (0, 1), (0, 1), (0, 1), (1, 1), (1, 1)];
+    assert_eq!(runs(Strategy::Measured), halves, "what it would keep of a peer that is as fast for all it knows");
+    let quarters = [(0, 2), (0, 1), (0, 1), (0, 1), (0, 1), (0, 1), (0, 1), (0, 1), (1, 1), (1, 1)];
+    assert_eq!(runs(Strategy::StealHalf), quarters);
+    assert_eq!(runs(Strategy::Ratio), quarters);
+    let mut learnt = Learnt::new(Strategy::Measured, 2);
+    learnt.note(PeerId(0), PeerId(1), Pair { rho: Some(800_000), ..Pair::default() });
+    let first = |me| {
+        let mut machine = Machine::new(rules(Strategy::Measured), PeerId(me), 2, &learnt);
+        machine.set_run(16);
+        machine.handle(Nanos(0), Event::Begin { sequence: 0, transfers: 10, share: Extent::new(0, 10) });
+        machine.handle(Nanos(0), Event::Room { most: 16 })
+    };
+    let run = |count| Some(Action::Start(Work { sequence: 0, extent: Extent::new(0, count), repeat: false }));
+    assert_eq!((first(0), first(1)), (run(8), run(2)), "the slower one keeps more of it movable");
     let mut script = Script::new(rules(Strategy::Fixed), Extent::new(0, 9));
     script.machine.set_run(4);
     assert_eq!(script.start(8).map(|work| work.extent.count), Some(4), "no longer than the order");
