@@ -34,12 +34,12 @@ pub fn parse_stall(text: &str) -> Result<Stall, String> {
     Ok(Stall { permille, length })
 }
 
-/// A number from 0 to [`AMOUNT_MAX`]: delays.
+/// A number from 0 to the largest that the model takes: delays.
 pub fn parse_amount(text: &str) -> Result<f64, String> {
     bounded(text, AMOUNT_MAX)
 }
 
-/// A number from 0 to [`SCATTER_MAX`]: how much something scatters.
+/// A number from 0 to the largest that the model takes: how much something scatters.
 pub fn parse_scatter(text: &str) -> Result<f64, String> {
     bounded(text, SCATTER_MAX)
 }

@@ -4,7 +4,7 @@ use bireme_control::balance::HandOver;
 
 use super::Latencies;
 
-/// The asks of one peer, with room for the first [`KEPT`] of them.
+/// The asks of one peer, with room for the first 4096 of them.
 #[derive(Clone, Debug)]
 pub struct HandOvers {
     list: Vec<HandOver>,
