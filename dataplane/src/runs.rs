@@ -8,6 +8,8 @@
 //!   restore   read the leaves -> compare the roots -> read data, compare the leaves ... -> all answered: complete
 //! ```
 
+use bireme_control::units::Extent;
+
 /// One run under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
@@ -96,6 +98,19 @@ impl Runs {
         self.order.iter().find(ready).copied()
     }
 
+    /// Cuts off what is not started of the runs of a set, but for one page of each that is the next to start, and gives it
+    /// to `returned`. Repeats stay as they are.
+    pub fn cut(&mut self, sequence: u32, mut returned: impl FnMut(Extent)) {
+        for run in self.runs.iter_mut().flatten().filter(|run| run.sequence == sequence && !run.repeat) {
+            // The last page to start is what ends a run, so one is left to be started.
+            let kept = run.next_page + 1;
+            if kept < run.pages {
+                returned(Extent::new(run.page + u64::from(kept), u64::from(run.pages - kept)));
+                run.pages = kept;
+            }
+        }
+    }
+
     /// Ends a run.
     pub fn end(&mut self, index: u16) -> Run {
         self.order.retain(|&other| other != index);
@@ -126,3 +141,39 @@ impl Runs {
 /// The most pages of one run.
 pub const RUN_PAGES_MAX: usize = 16;
 const _: () = assert!(bireme_control::controller::RUN_MAX <= RUN_PAGES_MAX as u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_started_can_be_cut_off_but_for_the_next_page() {
+        let run = Run {
+            sequence: 3,
+            page: 10,
+            frame: 20,
+            pages: 8,
+            repeat: false,
+            next_page: 2,
+            next_row: 1,
+            open: true,
+            slots: 1,
+            unsummed: 0,
+            leaves: 0,
+            leaves_asked: false,
+            roots: [0; RUN_PAGES_MAX],
+        };
+        let mut runs = Runs::new(4);
+        for run in [run, Run { page: 40, next_page: 8, ..run }, Run { repeat: true, ..run }, Run { sequence: 4, ..run }]
+        {
+            runs.begin(run).expect("room");
+        }
+        let mut cut = Vec::new();
+        runs.cut(3, |extent| cut.push(extent));
+        runs.cut(3, |extent| cut.push(extent));
+        assert_eq!(cut, [Extent::new(13, 5)]);
+        let left: Vec<_> = (0..4).map(|index| runs.get(index).pages).collect();
+        assert_eq!(left, [3, 8, 8, 8]);
+        assert!(!runs.get(0).all_started(), "the last page is started as usual, and ends the run");
+    }
+}

@@ -37,13 +37,26 @@ impl<P: Port> Peer<P> {
         let began = self.desk.requests.now();
         self.desk.stopwatch.switch(began, State::Handover);
         let sequence = match message {
-            Message::Offer(offer) => offer.sequence,
+            Message::Offer(offer) => {
+                self.return_unstarted(now, offer.sequence);
+                offer.sequence
+            }
             Message::Answer(answer) => answer.sequence,
         };
         self.act(now.max(began), Event::Heard { from, message });
         self.publish(sequence);
         let now = self.desk.requests.now();
         self.desk.stopwatch.switch(now, State::Turn);
+    }
+
+    /// What was taken up as one run and is not started can move like all that is pending: a page of a run is complete when
+    /// the whole run is, so a long one at a slow peer would be the end of the set.
+    fn return_unstarted(&mut self, now: Nanos, sequence: u32) {
+        let machine = &mut self.machine;
+        self.desk.runs.cut(sequence, |extent| {
+            let action = machine.handle(now, Event::Returned(Work { sequence, extent, repeat: false }));
+            assert!(action.is_none(), "work that comes back asks for nothing");
+        });
     }
 
     /// Asks another peer for work, if the machine wants to.
