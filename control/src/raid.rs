@@ -1,11 +1,13 @@
 //! Where bytes lie on the members of an array, and how a change to them is written.
 //!
 //! - [`level`]: the RAID levels and what each demands.
+//! - [`health`]: which members can be relied on.
 //! - [`geometry`]: the mapping from chunks to members and rows, and back.
 //! - [`members`]: sets of members.
 //! - [`write_choice`]: what to read and what to write for a change of some blocks.
 
 pub mod geometry;
+pub mod health;
 pub mod level;
 pub mod members;
 pub mod write_choice;

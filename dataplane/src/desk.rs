@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bireme_control::raid::health::Health;
 use bireme_control::units::Nanos;
 
 use crate::array::Array;
@@ -27,6 +28,8 @@ pub struct Desk<P> {
     pub stopwatch: Stopwatch,
     /// Data moved, without padding.
     pub bytes: u64,
+    /// Which members count.
+    pub health: Health,
     /// The sets under way, by sequence number modulo 2.
     pub plans: [Option<Arc<Plan>>; 2],
 }

@@ -233,7 +233,7 @@ impl<P: Port> Ledger<P> {
                 self.stopping = true;
                 self.tell_peers(&ToPeer::Stop);
             }
-            ToLedger::Failed { failure, .. } => return Err(failure),
+            ToLedger::Failed { failure, .. } | ToLedger::Lost { failure, .. } => return Err(failure),
             _ if self.failed => {}
             ToLedger::Prepare { sequence, bytes, origin } => {
                 self.waiting.push_back((sequence, bytes, origin));

@@ -11,6 +11,7 @@
 //! - [`peer`]: one core's turn. [`job`]: who asks for I/O. [`slots`]: requests under way and their buffers.
 //! - [`control_thread`]: observe, let control decide, publish.
 //! - [`pool`]: several devices opened as one; [`layout`], [`superblock`]: what lies where on each of them.
+//! - [`volume`]: an address space of blocks that are written in place.
 //! - [`ledger`]: the thread that owns the metadata: commits and recovery.
 //! - [`message`]: what peers, ledger and main thread tell each other; [`plan`]: a set as they see it.
 //! - [`device`]: opening, geometry, and the checks before anything is written.
@@ -47,3 +48,4 @@ pub mod runs;
 pub mod slots;
 pub mod superblock;
 pub mod telemetry;
+pub mod volume;

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use bireme_control::balance::Message;
 use bireme_control::balance::Pair;
+use bireme_control::raid::health::Health;
 use bireme_control::units::{Extent, Nanos, PeerId};
 
 use crate::error::{explain, request_failed};
@@ -54,6 +55,8 @@ pub enum ToPeer {
         /// Which.
         extent: Extent,
     },
+    /// A member was lost, and that is durable; or one counts again.
+    Health(Health),
     /// The run is over.
     Stop,
 }
@@ -106,6 +109,14 @@ pub enum ToLedger {
     Died {
         /// Who.
         peer: PeerId,
+    },
+    /// From a peer: a member refuses its requests, and what was asked of it can be done without it. The peer asks nothing
+    /// more of it. No set that has skipped it is committed before this is durable on the others.
+    Lost {
+        /// Which member.
+        member: u16,
+        /// What it has refused.
+        failure: Failure,
     },
     /// From a peer: it cannot go on.
     Failed {

@@ -21,6 +21,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bireme_control::balance::{Event, Machine, Work};
+use bireme_control::raid::health::Health;
 use bireme_control::units::{Extent, Nanos, PeerId};
 
 use crate::array::Array;
@@ -64,6 +65,8 @@ pub struct Wiring {
     pub hang_limit: Nanos,
     /// How fast it may be.
     pub rate: Option<Rate>,
+    /// Which members count.
+    pub health: Health,
 }
 
 /// One peer over its port.
@@ -121,6 +124,7 @@ impl<P: Port> Peer<P> {
                 array,
                 stopwatch: Stopwatch::new(now, State::Turn),
                 bytes: 0,
+                health: wiring.health,
                 plans: [None, None],
             },
             pacer: wiring.rate.clone().map(Pacer::new),
@@ -323,6 +327,7 @@ impl<P: Port> Peer<P> {
                 self.act(now, Event::TakeUp { sequence, extent });
                 self.publish(sequence);
             }
+            ToPeer::Health(health) => self.desk.health = health,
             ToPeer::Stop => {
                 self.stopping.get_or_insert(now);
             }

@@ -14,6 +14,7 @@
 use std::path::PathBuf;
 
 use bireme_control::raid::geometry::{Geometry, Level};
+use bireme_control::raid::health::Health;
 use bireme_control::units::Nanos;
 
 use self::error::{PoolError, device};
@@ -169,6 +170,11 @@ impl Pool {
     /// The shape of the array.
     pub fn geometry(&self) -> Geometry {
         self.newest.geometry
+    }
+
+    /// Which members count.
+    pub fn health(&self) -> Health {
+        Health::default()
     }
 
     /// The generation of this opening: no earlier one has used it.

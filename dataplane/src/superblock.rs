@@ -62,7 +62,6 @@ impl Superblock {
         raw.head.magic = MAGIC;
         raw.tables.iter_mut().for_each(|table| table.magic = MAGIC);
         raw.rest.iter_mut().for_each(|rest| rest.magic = MAGIC);
-        assert_eq!(self.geometry.level(), Level::Raid0, "pools of other levels are refused before they are made");
         let metadata = self.layout.metadata();
         raw.head.version = VERSION.to_le();
         raw.head.pool = self.pool;
@@ -70,7 +69,8 @@ impl Superblock {
         raw.head.member = self.member.to_le();
         raw.head.members = self.geometry.members().to_le();
         raw.head.clean = u32::from(self.clean).to_le();
-        raw.head.level = 0;
+        let (level, groups) = level_code(self.geometry.level());
+        (raw.head.level, raw.head.groups) = (level.to_le(), groups.to_le());
         raw.head.chunk_bytes = self.geometry.chunk_bytes().to_le();
         raw.head.page_bytes = self.geometry.page_bytes().to_le();
         raw.head.metadata_offset = metadata.start.to_le();
@@ -90,7 +90,7 @@ impl Superblock {
         let raw = Raw::sound(bytes)?;
         let head = &raw.head;
         let count = u16::from_le(head.members);
-        let level = (u32::from_le(head.level) == 0).then_some(Level::Raid0)?;
+        let level = level_of_code(u32::from_le(head.level), u32::from_le(head.groups))?;
         let chunk = u64::from(u32::from_le(head.chunk_bytes));
         let page = u64::from(u32::from_le(head.page_bytes));
         let geometry = Geometry::new(level, usize::from(count), chunk, page).ok()?;
@@ -117,7 +117,8 @@ impl Superblock {
 
     /// Whether these bytes are a sound superblock of a level that this version does not know.
     pub fn is_of_unknown_level(bytes: &[u8]) -> bool {
-        Raw::sound(bytes).is_some_and(|raw| u32::from_le(raw.head.level) != 0)
+        Raw::sound(bytes)
+            .is_some_and(|raw| level_of_code(u32::from_le(raw.head.level), u32::from_le(raw.head.groups)).is_none())
     }
 
     /// Whether the pool was never finished: nothing can be in it.
@@ -129,6 +130,34 @@ impl Superblock {
 /// Whether a sector was written by us.
 pub fn is_ours(sector: &[u8]) -> bool {
     sector.starts_with(&MAGIC)
+}
+
+/// A level as (number, groups); groups are 0 where a level has none.
+fn level_code(level: Level) -> (u32, u32) {
+    match level {
+        Level::Raid0 => (0, 0),
+        Level::Raid1 => (1, 0),
+        Level::Raid10 => (10, 0),
+        Level::Raid5 => (5, 0),
+        Level::Raid6 => (6, 0),
+        Level::Raid50 { groups } => (50, u32::from(groups)),
+        Level::Raid60 { groups } => (60, u32::from(groups)),
+    }
+}
+
+fn level_of_code(number: u32, groups: u32) -> Option<Level> {
+    let groups = u16::try_from(groups).ok()?;
+    let level = match (number, groups) {
+        (0, 0) => Level::Raid0,
+        (1, 0) => Level::Raid1,
+        (10, 0) => Level::Raid10,
+        (5, 0) => Level::Raid5,
+        (6, 0) => Level::Raid6,
+        (50, 2..) => Level::Raid50 { groups },
+        (60, 2..) => Level::Raid60 { groups },
+        _ => return None,
+    };
+    Some(level)
 }
 
 impl State {
@@ -178,7 +207,7 @@ struct Head {
     level: u32,
     chunk_bytes: u32,
     page_bytes: u32,
-    zero: u32,
+    groups: u32,
     metadata_offset: u64,
     metadata_bytes: u64,
     leaves_offset: u64,

@@ -7,6 +7,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Instant;
 
 use bireme_control::balance::Machine;
+use bireme_control::raid::health::Health;
 use bireme_control::units::PeerId;
 use core_affinity::CoreId;
 
@@ -29,6 +30,8 @@ pub(super) struct Crew<'a> {
     pub(super) config: &'a Config,
     pub(super) cores: Vec<Option<CoreId>>,
     pub(super) array: Array,
+    /// Which members count at the start.
+    pub(super) health: Health,
     /// Where time starts.
     pub(super) clock: Instant,
     /// The members in their order, and the data file after them, if there is one.
@@ -53,7 +56,7 @@ impl<'a> Crew<'a> {
     pub(super) fn new(
         config: &'a Config,
         cores: Vec<Option<CoreId>>,
-        array: Array,
+        (array, health): (Array, Health),
         clock: Instant,
         files: Vec<BorrowedFd<'a>>,
         gauges: Arc<Gauges>,
@@ -64,6 +67,7 @@ impl<'a> Crew<'a> {
             config,
             cores,
             array,
+            health,
             clock,
             files,
             gauges,
@@ -107,6 +111,7 @@ impl<'a> Crew<'a> {
                 gauges: self.gauges.clone(),
                 hang_limit: self.config.hang_limit,
                 rate: self.config.peer_rates.get(index).cloned().flatten(),
+                health: self.health,
             };
             let (job, sharing) = (job.clone(), sharing.clone());
             let build = move || {

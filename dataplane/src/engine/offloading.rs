@@ -55,7 +55,7 @@ pub fn offload(job: OffloadJob, config: &Config, handles: &Handles) -> Ended {
     let mut files: Vec<_> = devices.iter().map(Device::as_fd).collect();
     files.extend(input.as_ref().map(|input| input.as_fd()));
     let data_file = input.as_ref().map(|_| array.members());
-    let crew = Crew::new(config, cores, array, clock, files, handles.gauges.clone());
+    let crew = Crew::new(config, cores, (array, pool.health()), clock, files, handles.gauges.clone());
     let explain = |halted: Halted| halted.explain(&paths, input.as_ref().map(|input| input.path()));
     let learnt = Some(pool.store().learnt()).filter(|_| !config.forget).flatten();
     let learnt = learnt.filter(|learnt| learnt.fits(config.rules.strategy, config.peers));

@@ -55,7 +55,7 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
     let mut files: Vec<_> = devices.iter().map(Device::as_fd).collect();
     files.extend(output.as_ref().map(|output| output.as_fd()));
     let data_file = output.as_ref().map(|_| array.members());
-    let crew = Crew::new(config, cores, array, clock, files, handles.gauges.clone());
+    let crew = Crew::new(config, cores, (array, pool.health()), clock, files, handles.gauges.clone());
     let read = read(&crew, &plan, &Job::restore(roots, data_file), &sharing, handles, &all_paths)?;
     drop(crew);
     let kind = if output.is_some() { Kind::Restore } else { Kind::Verify };

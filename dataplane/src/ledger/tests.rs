@@ -59,7 +59,11 @@ impl Peer {
                     post(ToLedger::Flushed { sequence, whose, at });
                     post(ToLedger::Quiet { sequence, peer: self.id });
                 }
-                ToPeer::Balance { .. } | ToPeer::LayDown { .. } | ToPeer::TakeUp { .. } | ToPeer::Stop => {}
+                ToPeer::Balance { .. }
+                | ToPeer::LayDown { .. }
+                | ToPeer::TakeUp { .. }
+                | ToPeer::Health(_)
+                | ToPeer::Stop => {}
             }
         }
         Some(())

@@ -13,6 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use bireme_control::balance::Machine;
+use bireme_control::raid::health::Health;
 use bireme_control::units::{Nanos, PeerId};
 use bireme_dataplane::array::Array;
 use bireme_dataplane::board::Board;
@@ -173,6 +174,7 @@ impl Crew {
                 gauges: gauges.clone(),
                 hang_limit: config.hang_limit,
                 rate: pace.rate.map(peer::Rate::new),
+                health: Health::default(),
             };
             let machine = Machine::new(task.sharing.rules, PeerId(id), config.peers, &task.sharing.learnt);
             let peer = Peer::new(wiring, task.array, task.job.clone(), machine, port);
