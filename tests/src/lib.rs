@@ -2,6 +2,7 @@
 //!
 //! - [`child`]: the command as a child process that is killed, signalled, or hangs.
 //! - [`command`]: the `bireme` command as a child with a time limit.
+//! - [`crash`]: crashes of volumes, enumerated.
 //! - [`data`]: inputs, and what generated data must be.
 //! - [`kills`]: an offload that is killed at random moments, and what must be true then.
 //! - [`loops`]: loop devices that go away with the test, also when it panics.
@@ -13,6 +14,7 @@
 
 pub mod child;
 pub mod command;
+pub mod crash;
 pub mod data;
 pub mod kills;
 pub mod loops;
