@@ -18,7 +18,7 @@ use bireme_dataplane::volume::Volume;
 use bireme_dataplane::volume::home::{Home, Options};
 use bireme_dataplane::volume::recovery::recover;
 
-use super::contents::{Version, bytes_of, row_of};
+use super::contents::{self, Version, bytes_of};
 use super::disks::{Batch, Disks, Recorder, Trace};
 use super::states::{Bounds, visit};
 
@@ -216,7 +216,7 @@ impl State<'_> {
 
     /// Compares the row with what it may be.
     fn look(&self, disks: &Disks) -> Result<(), String> {
-        let row = row_of(self.volume, disks, self.lost, 0)?;
+        let row = contents::Row { page: 0, unit: 0, block: 0 }.data(self.volume, disks, self.lost)?;
         for (block, bytes) in (0..).zip(&row) {
             let may_be: Vec<Version> = self.versions_of(block).collect();
             if !may_be.iter().any(|&version| bytes_of(u64::from(block), version) == *bytes) {
