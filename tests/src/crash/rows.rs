@@ -105,7 +105,10 @@ impl Story {
             .filter(|taken| (*taken | self.before).count() <= u32::from(self.row.parities()))
             .collect();
         visit(&start, &trace, bounds, 1, |disks, ended| {
-            for &taken in taken.iter().filter(|_| broken.is_none()) {
+            for &taken in &taken {
+                if broken.is_some() {
+                    return;
+                }
                 count += 1;
                 let lost = self.before | taken;
                 let state = State { story: self, volume: &volume, lost, acknowledged, ended };
