@@ -1,16 +1,22 @@
 //! What a peer works with: its requests, slots and runs, the sets it was told of, and its stopwatch.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use bireme_control::raid::geometry::BLOCK_BYTES;
 use bireme_control::raid::health::Health;
+use bireme_control::raid::members::Members;
 use bireme_control::units::Nanos;
 
 use crate::array::Array;
+use crate::buffer::Span;
+use crate::grid::Grid;
+use crate::parity::Kernels;
 use crate::plan::Plan;
 use crate::port::{Operation, Port};
 use crate::requests::{Ask, Owner, Requests};
 use crate::runs::{Run, Runs};
-use crate::slots::{Slot, Slots};
+use crate::slots::{Slot, Slots, Stage};
 use crate::telemetry::Stopwatch;
 
 /// Everything that the jobs of one peer touch.
@@ -24,6 +30,8 @@ pub struct Desk<P> {
     pub runs: Runs,
     /// How memory and devices are laid out.
     pub array: Array,
+    /// What computes parity.
+    pub kernels: Kernels,
     /// Where the time goes.
     pub stopwatch: Stopwatch,
     /// Data moved, without padding.
@@ -56,14 +64,13 @@ impl<P: Port> Desk<P> {
     }
 
     /// Takes a slot for the next stripes of a run. The caller has seen that there are both.
-    pub(crate) fn take_slot(&mut self, index: u16, stage: crate::slots::Stage) -> u16 {
+    pub(crate) fn take_slot(&mut self, index: u16, stage: Stage) -> u16 {
         let run = *self.runs.get(index);
         let page_bytes = self.page_bytes(self.plan(&run), run.page + u64::from(run.next_page));
         let page_rows = self.array.rows_of(page_bytes);
         let rows = self.array.slot_rows.min(page_rows - run.next_row);
-        let start = run.next_row * self.array.geometry().stripe_bytes();
-        let bytes = (rows * self.array.geometry().stripe_bytes()).min(page_bytes - start);
-        let slot = Slot { run: index, page: run.next_page, row: run.next_row, rows, bytes, stage, outstanding: 0 };
+        let bytes = self.array.data_bytes(rows).min(page_bytes - self.array.data_bytes(run.next_row));
+        let slot = Slot { run: index, page: run.next_page, row: run.next_row, rows, bytes, stage, ..Slot::default() };
         let taken = self.slots.take(slot).expect("the caller has seen a free slot");
         let run = self.runs.get(index);
         run.slots += 1;
@@ -74,52 +81,90 @@ impl<P: Port> Desk<P> {
         taken
     }
 
-    /// Asks a member for its part of a slot, in requests of limited size.
+    /// Where the blocks of a slot lie.
+    pub(crate) fn grid(&mut self, index: u16) -> Grid {
+        let slot = *self.slots.get(index);
+        let run = *self.runs.get(slot.run);
+        let (frame, geometry) = (run.frame + u64::from(slot.page), self.array.geometry());
+        let start = self.array.layout.data_offset(frame) + u64::from(slot.row * geometry.chunk_bytes());
+        let page_leaves = u32::from(slot.page) * self.array.leaf_bytes();
+        Grid {
+            geometry,
+            row: self.array.array_row(frame, slot.row),
+            rows: slot.rows,
+            leaves: (page_leaves + self.array.row_leaves(slot.row, slot.rows).offset) as usize,
+            device_block: start / BLOCK_BYTES,
+            generation: self.plan(&run).generation,
+        }
+    }
+
+    /// Members that are asked nothing for a run.
+    pub(crate) fn lost(&mut self, run: u16) -> Members {
+        self.runs.get(run).skipped | self.health.lost
+    }
+
+    /// All members of the array.
+    pub(crate) fn members(&self) -> Members {
+        (0..self.array.members()).collect()
+    }
+
+    /// Asks a member for its part of a slot.
     pub(crate) fn ask_member(&mut self, now: Nanos, index: u16, member: u16, direction: Direction) {
+        let rows = self.slots.get(index).rows;
+        self.ask_rows(now, index, member, 0..rows, direction);
+    }
+
+    /// Asks a member for some rows of a slot, counted from its first, in requests of limited size.
+    pub(crate) fn ask_rows(&mut self, now: Nanos, index: u16, member: u16, rows: Range<u32>, direction: Direction) {
         let slot = *self.slots.get(index);
         let frame = self.runs.get(slot.run).frame + u64::from(slot.page);
-        let column = self.array.column(index, member, slot.rows);
-        let offset = self.array.layout.data_offset(frame) + u64::from(slot.row * self.array.geometry().chunk_bytes());
-        let mut done = 0;
+        let chunk_bytes = self.array.geometry().chunk_bytes();
+        let column = self.array.column(index, member, rows.end);
+        let offset = self.array.layout.data_offset(frame) + u64::from(slot.row * chunk_bytes);
+        let mut done = rows.start * chunk_bytes;
         while done < column.bytes {
             let bytes = self.array.request_bytes.min(column.bytes - done);
             let span = column.part(done, bytes);
-            let operation = match direction {
-                Direction::FromDevices => Operation::Read(span),
-                Direction::ToDevices => Operation::Write(span),
-            };
-            let ask = Ask { file: member, offset: offset + u64::from(done), operation, needed: bytes };
+            let ask =
+                Ask { file: member, offset: offset + u64::from(done), operation: direction.of(span), needed: bytes };
             self.requests.start(now, Owner::Slot(index), ask);
             self.slots.get(index).outstanding += 1;
             done += bytes;
         }
     }
 
-    /// Asks all members for the leaf blocks of a run.
-    pub(crate) fn ask_leaves(&mut self, now: Nanos, index: u16, direction: Direction) {
-        let run = *self.runs.get(index);
-        for member in 0..self.array.members() {
-            let span = self.array.leaves(index, member, run.pages);
-            let operation = match direction {
-                Direction::FromDevices => Operation::Read(span),
-                Direction::ToDevices => Operation::Write(span),
-            };
-            let offset = self.array.layout.leaf_offset(run.frame);
-            let ask = Ask { file: member, offset, operation, needed: span.bytes };
+    /// Asks members for the leaf blocks of some pages of a run.
+    pub(crate) fn ask_leaves(
+        &mut self,
+        now: Nanos,
+        index: u16,
+        pages: Range<u16>,
+        members: Members,
+        direction: Direction,
+    ) {
+        let frame = self.runs.get(index).frame + u64::from(pages.start);
+        let offset = self.array.layout.leaf_offset(frame);
+        for member in members.iter() {
+            let all = self.array.leaves(index, member, pages.end);
+            let before = u32::from(pages.start) * self.array.leaf_bytes();
+            let span = all.part(before, all.bytes - before);
+            let ask = Ask { file: member, offset, operation: direction.of(span), needed: span.bytes };
             self.requests.start(now, Owner::Leaves(index), ask);
+            self.runs.get(index).leaves += 1;
         }
-        let run = self.runs.get(index);
-        (run.leaves, run.leaves_asked) = (self.array.members(), true);
+        self.runs.get(index).leaves_asked = true;
     }
 
     /// Asks the data file for a slot's data, or gives it to it.
     pub(crate) fn ask_file(&mut self, now: Nanos, index: u16, file: u16, direction: Direction) {
         let slot = *self.slots.get(index);
-        let page = self.runs.get(slot.run).page + u64::from(slot.page);
-        let geometry = self.array.geometry();
-        let offset = page * u64::from(geometry.page_bytes()) + u64::from(slot.row * geometry.stripe_bytes());
+        let run = *self.runs.get(slot.run);
+        let page = run.page + u64::from(slot.page);
+        let page_bytes = u64::from(self.array.geometry().page_bytes());
+        let offset = page * page_bytes + u64::from(self.array.data_bytes(slot.row));
+        let row = self.array.array_row(run.frame + u64::from(slot.page), slot.row);
         // O_DIRECT moves whole blocks: an input ends before its last one does, an output is cut to size at the end.
-        let weave = self.array.weave(index, slot.bytes.next_multiple_of(BLOCK));
+        let weave = self.array.weave(index, row, slot.copy, slot.bytes.next_multiple_of(BLOCK));
         let (operation, needed) = match direction {
             Direction::FromDevices => (Operation::WriteWoven(weave), weave.bytes),
             Direction::ToDevices => (Operation::ReadWoven(weave), slot.bytes),
@@ -137,5 +182,14 @@ impl<P: Port> Desk<P> {
     }
 }
 
+impl Direction {
+    fn of(self, span: Span) -> Operation {
+        match self {
+            Direction::FromDevices => Operation::Read(span),
+            Direction::ToDevices => Operation::Write(span),
+        }
+    }
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "4096")]
-const BLOCK: u32 = bireme_control::raid::geometry::BLOCK_BYTES as u32;
+const BLOCK: u32 = BLOCK_BYTES as u32;

@@ -29,6 +29,7 @@ use crate::board::Board;
 use crate::desk::Desk;
 use crate::job::Job;
 use crate::message::{Failure, Page, ToLedger, ToPeer};
+use crate::parity::Kernels;
 use crate::port::{Next, Port};
 use crate::queue::Mailbox;
 use crate::requests::{Done, Owner, Requests};
@@ -122,6 +123,7 @@ impl<P: Port> Peer<P> {
                 slots: Slots::new(array.slots),
                 runs: Runs::new(array.runs),
                 array,
+                kernels: Kernels::detect(),
                 stopwatch: Stopwatch::new(now, State::Turn),
                 bytes: 0,
                 health: wiring.health,
@@ -379,6 +381,7 @@ impl<P: Port> Peer<P> {
             unsummed: 0,
             leaves: 0,
             leaves_asked: false,
+            skipped: self.desk.health.lost_of(frame),
             roots: [0; RUN_PAGES_MAX],
         };
         let index = self.desk.runs.begin(run).expect("there is room");

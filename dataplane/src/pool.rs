@@ -13,7 +13,7 @@
 
 use std::path::PathBuf;
 
-use bireme_control::raid::geometry::{Geometry, Level};
+use bireme_control::raid::geometry::Geometry;
 use bireme_control::raid::health::Health;
 use bireme_control::units::Nanos;
 
@@ -117,9 +117,6 @@ impl Pool {
     ) -> Result<Pool, PoolError> {
         if members.len() != usize::from(shape.geometry.members()) {
             return Err(PoolError::Count { given: members.len(), want: shape.geometry.members() });
-        }
-        if shape.geometry.level() != Level::Raid0 {
-            return Err(PoolError::Level(shape.geometry.level()));
         }
         let devices = look(members, port)?;
         let check_new = || {

@@ -45,6 +45,10 @@ pub struct Ask {
 pub struct Done {
     /// Who waits.
     pub owner: Owner,
+    /// Which file was asked.
+    pub file: u16,
+    /// What was asked.
+    pub doing: Doing,
     /// What became of it.
     pub result: Result<(), Failure>,
 }
@@ -147,7 +151,7 @@ impl<P: Port> Requests<P> {
             if result.is_ok() {
                 self.count(now, &row);
             }
-            return Some(Done { owner: row.owner, result });
+            return Some(Done { owner: row.owner, file: row.ask.file, doing: doing(row.ask.operation), result });
         }
     }
 
@@ -243,6 +247,8 @@ const SECTOR: u32 = 512;
 
 #[cfg(test)]
 mod tests {
+    use bireme_control::raid::geometry::{Geometry, Level};
+
     use super::*;
     use crate::buffer::Weave;
 
@@ -253,7 +259,8 @@ mod tests {
         let want = Ask { file: 0, offset: 9216, operation: Operation::Write(Span::new(1024, 3072)), needed: 3072 };
         assert_eq!(rest(write, 1300), Some(want));
         assert_eq!(rest(write, 300), None, "less than a sector is no progress");
-        let weave = Weave { offset: 0, chunk_bytes: 4096, column_bytes: 8192, columns: 2, bytes: 4096, skip: 512 };
+        let geometry = Geometry::new(Level::Raid0, 2, 4096, 16384).expect("a usable shape");
+        let weave = Weave { offset: 0, geometry, row: 0, copy: 0, column_bytes: 8192, bytes: 4096, skip: 512 };
         let woven = rest(ask(Operation::ReadWoven(weave)), 512).expect("a rest");
         assert_eq!(woven.operation, Operation::ReadWoven(Weave { bytes: 3584, skip: 1024, ..weave }));
     }

@@ -8,6 +8,7 @@
 //!   restore   read the leaves -> compare the roots -> read data, compare the leaves ... -> all answered: complete
 //! ```
 
+use bireme_control::raid::members::Members;
 use bireme_control::units::Extent;
 
 /// One run under way.
@@ -25,7 +26,7 @@ pub struct Run {
     pub repeat: bool,
     /// The next page to start, as an index into the run; `pages` when all are started.
     pub next_page: u16,
-    /// The next stripe of that page.
+    /// The next row of that page.
     pub next_row: u32,
     /// Whether slots may be started: a restore must have the leaves first.
     pub open: bool,
@@ -37,6 +38,8 @@ pub struct Run {
     pub leaves: u16,
     /// Whether the leaves were asked for.
     pub leaves_asked: bool,
+    /// Members that counted for none of its frames when it began.
+    pub skipped: Members,
     /// The root of each page.
     pub roots: [u64; RUN_PAGES_MAX],
 }
@@ -161,6 +164,7 @@ mod tests {
             unsummed: 0,
             leaves: 0,
             leaves_asked: false,
+            skipped: Members::NONE,
             roots: [0; RUN_PAGES_MAX],
         };
         let mut runs = Runs::new(4);

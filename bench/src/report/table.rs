@@ -116,9 +116,10 @@ fn heading(state: State) -> &'static str {
         State::Kernel => "kernel",
         State::Filling => "fill",
         State::Checksum => "checksum",
+        State::Parity => "parity",
         State::Input => "file I/O",
         State::Handover => "hand-over",
-        State::Turn => "own work",
+        State::Turn => "own",
         State::Idle => "idle",
         State::Throttled => "throttled",
     }

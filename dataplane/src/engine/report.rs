@@ -144,7 +144,7 @@ fn ring_facts(ran: &Ran<'_>) -> RingFacts {
         paging: effective.paging.to_owned(),
         depth_asked: ran.depth_asked.unwrap_or(super::sizing::DEPTH),
         depth: u32::from(ran.array.slots),
-        slot_bytes: u64::from(ran.array.slot_bytes()),
+        slot_bytes: u64::from(ran.array.slot_data_bytes()),
         request_bytes: u64::from(ran.array.request_bytes),
         iou_workers: ran.workers,
     }

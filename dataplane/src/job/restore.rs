@@ -26,7 +26,8 @@ pub struct Restore {
 
 /// A run begins with its leaves.
 pub(super) fn open<P: Port>(desk: &mut Desk<P>, now: Nanos, run: u16) {
-    desk.ask_leaves(now, run, Direction::FromDevices);
+    let (pages, members) = (desk.runs.get(run).pages, desk.members() - desk.lost(run));
+    desk.ask_leaves(now, run, 0..pages, members, Direction::FromDevices);
 }
 
 /// Some stripes begin: they are read from all members.

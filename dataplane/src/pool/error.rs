@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use bireme_control::raid::geometry::Level;
-
 use crate::error::{explain, request_failed};
 use crate::layout::LayoutError;
 use crate::message::{Doing, Failure, StoreFailure};
@@ -99,9 +97,6 @@ pub enum PoolError {
         /// How many the shape has.
         want: u16,
     },
-    /// A level that pools cannot have.
-    #[error("pools of {0} are not supported yet: choose RAID 0")]
-    Level(Level),
     /// No pool where one was expected.
     #[error("{} holds no pool: it {what}. Name the devices that offload wrote to", path.display())]
     NoPool {

@@ -1,5 +1,7 @@
 //! Pools over simulated devices, with the power failing at every step.
 
+use bireme_control::raid::geometry::Level;
+
 use super::*;
 use crate::port::simulated::{Simulated, World};
 
@@ -167,19 +169,18 @@ fn a_mirror_is_marked_before_it_is_copied_over() {
 }
 
 #[test]
-fn other_levels_are_refused_in_a_sentence_and_nothing_is_written() {
+fn a_pool_has_the_level_that_it_was_made_with_and_an_unknown_one_is_refused() {
     let given = members(&SIZES);
     let world = World::new(6, &SIZES);
     let mirror = Shape { geometry: Geometry::new(Level::Raid1, 2, 4096, 64 << 10).expect("a usable shape") };
-    for destroy_data in [false, true] {
-        let error = Pool::open_or_create(&given, mirror, destroy_data, &mut port(&world)).expect_err("refused");
-        assert_eq!(error.to_string(), "pools of RAID 1 are not supported yet: choose RAID 0");
-    }
-    assert_eq!(Pool::inspect(&given, &mut port(&world)).expect("blank devices"), Standing::Blank);
-    create(&world, &given).expect("blank devices").close(&mut port(&world)).expect("sound devices");
+    let pool = Pool::open_or_create(&given, mirror, false, &mut port(&world)).expect("blank devices");
+    pool.close(&mut port(&world)).expect("sound devices");
+    let error = create(&world, &given).expect_err("another level").to_string();
+    assert!(error.contains("has RAID 1 over 2 devices") && error.contains("RAID 0 over 2 devices"), "{error}");
+    assert_eq!(Pool::open(&given, &mut port(&world)).expect("ours").geometry(), mirror.geometry);
     for at in zones(SIZES[0]).into_iter().flat_map(|zone| [zone, zone + 4096]) {
         let mut bytes = world.peek(0, at, 4096);
-        bytes[48] = 5;
+        bytes[48] = 7;
         bytes[12..16].fill(0);
         let crc = crate::checksum::crc32c(&bytes);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
