@@ -137,6 +137,21 @@ impl World {
         self.0.borrow_mut().faults.hang_at = Some(step);
     }
 
+    /// A disk dies: it answers everything with EIO from now on, until it is replaced.
+    pub fn kill(&self, disk: usize) {
+        self.0.borrow_mut().kill(disk);
+    }
+
+    /// The same as step `step` is about to start.
+    pub fn kill_at(&self, step: u64, disk: usize) {
+        self.0.borrow_mut().faults.die_at.insert(step, disk);
+    }
+
+    /// A dead disk answers again, with what it held.
+    pub fn revive(&self, disk: usize) {
+        self.0.borrow_mut().faults.dead.remove(&disk);
+    }
+
     /// Requests of this port take so many times as long from now on.
     pub fn slow(&self, port: PortNumber, times: u64) {
         self.0.borrow_mut().faults.slow.insert(port.0, times);
@@ -162,7 +177,7 @@ impl World {
         self.0.borrow().off
     }
 
-    /// The world after the power came back: disks hold what survived, all faults are gone, the clock goes on.
+    /// The world after the power came back: disks hold what survived, all faults but dead disks are gone, the clock goes on.
     pub fn reboot(&self) -> World {
         let mut state = self.0.borrow_mut();
         state.off = true;
@@ -174,10 +189,12 @@ impl World {
             }
         }
         disks.iter_mut().for_each(|disk| disk.lose_power(&mut random));
-        World::with(random, state.now, disks)
+        let next = World::with(random, state.now, disks);
+        next.0.borrow_mut().faults.dead = state.faults.dead.clone();
+        next
     }
 
-    /// The world of the next process: what was under way has ended, nothing is lost, and all faults are gone.
+    /// The world of the next process: what was under way has ended, nothing is lost, and all faults but dead disks are gone.
     pub fn restart(&self) -> World {
         let mut state = self.0.borrow_mut();
         state.off = true;
@@ -188,12 +205,16 @@ impl World {
                 disks[work.disk].write(*offset, data.clone());
             }
         }
-        World::with(random, state.now, disks)
+        let next = World::with(random, state.now, disks);
+        next.0.borrow_mut().faults.dead = state.faults.dead.clone();
+        next
     }
 
     /// Puts a blank disk of this size in the place of another.
     pub fn replace(&self, disk: usize, bytes: u64) {
-        self.0.borrow_mut().disks[disk] = Disk::new(bytes);
+        let mut state = self.0.borrow_mut();
+        state.disks[disk] = Disk::new(bytes);
+        state.faults.dead.remove(&disk);
     }
 
     /// From now on requests are noted as they start.
