@@ -10,6 +10,7 @@
 //! - [`pool`]: a pool, written and read back by the command.
 //! - [`pools`]: pools in states that no command leaves behind.
 //! - [`throttle`]: devices that hang. [`zram`]: a block device that fails writes.
+//! - [`volume_life`]: volumes while members die, the power fails and bits rot, from one seed.
 //! - [`simulation`]: the whole engine on one thread, from one seed.
 
 pub mod child;
@@ -23,4 +24,5 @@ pub mod pool;
 pub mod pools;
 pub mod simulation;
 pub mod throttle;
+pub mod volume_life;
 pub mod zram;

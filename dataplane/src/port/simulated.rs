@@ -147,6 +147,11 @@ impl World {
         self.0.borrow_mut().faults.die_at.insert(step, disk);
     }
 
+    /// Whether a disk is dead.
+    pub fn is_dead(&self, disk: usize) -> bool {
+        self.0.borrow().faults.dead.contains(&disk)
+    }
+
     /// A dead disk answers again, with what it held.
     pub fn revive(&self, disk: usize) {
         self.0.borrow_mut().faults.dead.remove(&disk);

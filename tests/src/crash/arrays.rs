@@ -283,7 +283,7 @@ impl<'a> Story<'a> {
 
     fn look(&self, disks: &Disks, lost: Members, ended: usize) -> Result<(), String> {
         for row in Row::all(self.volume) {
-            let data = row.data(self.volume, disks, lost)?;
+            let data = row.data(self.volume, &|disk, block| disks.block(disk, block), lost)?;
             for (block, bytes) in row.blocks(self.volume).zip(&data) {
                 let Some(block) = block else { continue };
                 let may_be = self.may_be(block, ended);

@@ -6,10 +6,11 @@ use bireme_dataplane::checksum::Leaf;
 use bireme_dataplane::parity::Kernels;
 use bireme_dataplane::volume::Volume;
 
-use super::disks::Disks;
-
 /// How often a block was written; 0 is what it held at first.
 pub type Version = u32;
+
+/// Reads a block of a disk: (disk, block).
+pub type Reader<'a> = &'a dyn Fn(u16, u64) -> [u8; 4096];
 
 /// The bytes of a block: no two blocks, versions or words of them are alike.
 pub fn bytes_of(block: u64, version: Version) -> [u8; 4096] {
@@ -61,7 +62,7 @@ impl Row {
     ///
     /// # Errors
     /// What does not agree.
-    pub fn data(self, volume: &Volume, disks: &Disks, lost: Members) -> Result<Vec<[u8; 4096]>, String> {
+    pub fn data(self, volume: &Volume, disks: Reader<'_>, lost: Members) -> Result<Vec<[u8; 4096]>, String> {
         let geometry = volume.geometry;
         let unit = volume.frames[self.page] * units_of_frame(volume) + self.unit;
         let chunks = unit * u64::from(geometry.unit_chunks())..(unit + 1) * u64::from(geometry.unit_chunks());
@@ -88,7 +89,7 @@ impl Row {
     fn block_at(
         self,
         volume: &Volume,
-        disks: &Disks,
+        disks: Reader<'_>,
         lost: Members,
         place: Place,
     ) -> Result<Option<[u8; 4096]>, String> {
@@ -99,9 +100,9 @@ impl Row {
         let row = place.row - frame * u64::from(volume.geometry.frame_rows());
         let index = row * u64::from(volume.geometry.chunk_bytes()) / 4096 + self.block;
         let number = volume.layout.data_offset(frame) / 4096 + index;
-        let leaves = disks.block(place.member, volume.layout.leaf_offset(frame) / 4096 + index / 512);
+        let leaves = disks(place.member, volume.layout.leaf_offset(frame) / 4096 + index / 512);
         let leaf = Leaf(u64::from_le_bytes(leaves.as_chunks::<8>().0[usize::try_from(index % 512).expect("small")]));
-        let bytes = disks.block(place.member, number);
+        let bytes = disks(place.member, number);
         match leaf {
             Leaf::ABSENT => Ok(Some([0; 4096])),
             leaf if leaf == Leaf::of(&bytes, number, volume.generation) => Ok(Some(bytes)),

@@ -219,7 +219,11 @@ impl State<'_> {
 
     /// Compares the row with what it may be.
     fn look(&self, disks: &Disks) -> Result<(), String> {
-        let row = contents::Row { page: 0, unit: 0, block: 0 }.data(self.volume, disks, self.lost)?;
+        let row = contents::Row { page: 0, unit: 0, block: 0 }.data(
+            self.volume,
+            &|disk, block| disks.block(disk, block),
+            self.lost,
+        )?;
         for (block, bytes) in (0..).zip(&row) {
             let may_be: Vec<Version> = self.versions_of(block).collect();
             if !may_be.iter().any(|&version| bytes_of(u64::from(block), version) == *bytes) {
