@@ -56,9 +56,7 @@ impl Stage {
 
     /// Which members do not answer and do not count any more by now: an opening makes that durable first.
     pub fn note_dead(&mut self, dead: Members) {
-        for member in dead.iter().filter(|&member| !self.health.lost.contains(member)) {
-            self.health = self.health.without(member);
-        }
+        self.health = (dead - self.health.lost).iter().fold(self.health, Health::without);
     }
 
     /// Makes the members agree again after a loss of power; `None` when the power fails once more.
