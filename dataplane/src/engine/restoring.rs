@@ -15,7 +15,7 @@ use super::threads::{self, Gate, PeerFigures};
 use super::{Config, Ended, EngineError, Handles, Opened, RestoreJob, main_port, open};
 use crate::device::Device;
 use crate::device::file::Output;
-use crate::job::Job;
+use crate::job::{Job, Mend};
 use crate::ledger::Sharing;
 use crate::ledger::frames::runs_in_order;
 use crate::ledger::store::{PageRecord, SetRecord};
@@ -56,7 +56,7 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
     files.extend(output.as_ref().map(|output| output.as_fd()));
     let data_file = output.as_ref().map(|_| array.members());
     let crew = Crew::new(config, cores, (array, pool.health()), clock, files, handles.gauges.clone());
-    let read = read(&crew, &plan, &Job::restore(roots, data_file), &sharing, handles, &all_paths)?;
+    let read = read(&crew, &plan, &Job::restore(roots, data_file, Mend::Nothing), &sharing, handles, &all_paths)?;
     drop(crew);
     let kind = if output.is_some() { Kind::Restore } else { Kind::Verify };
     if let Some(output) = output {
