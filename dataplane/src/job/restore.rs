@@ -180,7 +180,9 @@ impl Restore {
 /// Asks for what is wanted of a slot: of each member the longest runs of rows.
 fn ask<P: Port>(desk: &mut Desk<P>, now: Nanos, index: u16) {
     let run = desk.slots.get(index).run;
-    let skipped = desk.lost(run) | desk.runs.get(run).reading.leafless;
+    let leafless = desk.runs.get(run).reading.leafless;
+    // Without leaves a block is worth something only where nothing else is left.
+    let skipped = desk.lost(run) | if desk.slots.get(index).whole { Members::NONE } else { leafless };
     desk.slots.get(index).skipped = skipped;
     let (slot, grid) = (*desk.slots.get(index), desk.grid(index));
     for member in (desk.members() - skipped).iter() {

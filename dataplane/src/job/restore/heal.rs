@@ -78,6 +78,19 @@ struct Bad {
     block: usize,
 }
 
+/// Which shards of a unit are missing: no more than it has parities.
+#[derive(Default)]
+struct Missing {
+    shards: [usize; 2],
+    count: usize,
+}
+
+impl Missing {
+    fn as_slice(&self) -> &[usize] {
+        &self.shards[..self.count]
+    }
+}
+
 struct Healing<'a> {
     grid: Grid,
     kernels: Kernels,
@@ -132,24 +145,47 @@ impl Healing<'_> {
         // Parity was read where something of its unit was not.
         let is_read = self.slot.whole || !(geometry.unit_members(unit) & self.slot.skipped).is_empty();
         let looked_at = if is_read { shards } else { data };
+        let most = if is_read { shards - data } else { 0 };
         for block in 0..self.grid.chunk_blocks() {
-            let mut missing = [0; 2];
-            let mut count = 0;
-            for (shard, &place) in places[..looked_at].iter().enumerate() {
-                if let Err(bad) = self.check(place, block) {
-                    if !is_read || count == shards - data {
-                        return Err(self.to_blame(bad, &places, &missing[..count]));
-                    }
-                    missing[count] = shard;
-                    count += 1;
-                }
-            }
-            if count > 0 {
-                self.bring_back(&places[..shards], data, &missing[..count], block)?;
-                missing[..count].iter().try_for_each(|&shard| self.settle(places[shard], block))?;
+            let found = self.missing(&places[..looked_at], block, most, false);
+            let missing = match found {
+                Err(_) if is_read => self.missing(&places[..looked_at], block, most, true)?,
+                found => found?,
+            };
+            if !missing.as_slice().is_empty() {
+                self.bring_back(&places[..shards], data, missing.as_slice(), block)?;
+                missing.as_slice().iter().try_for_each(|&shard| self.settle(places[shard], block))?;
             }
         }
         Ok(())
+    }
+
+    /// The shards that are missing, if they are not more than that. Those without leaves are missing, unless there is
+    /// nothing left but to believe them.
+    fn missing(&mut self, places: &[Place], block: usize, most: usize, believing: bool) -> Result<Missing, Bad> {
+        let mut missing = Missing::default();
+        for (shard, &place) in places.iter().enumerate() {
+            if believing && self.believe(place, block) {
+                continue;
+            }
+            if let Err(bad) = self.check(place, block) {
+                if missing.count == most {
+                    return Err(self.to_blame(bad, places, missing.as_slice()));
+                }
+                missing.shards[missing.count] = shard;
+                missing.count += 1;
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Takes a block that was read without a leaf for what it is; the root will tell.
+    fn believe(&mut self, place: Place, block: usize) -> bool {
+        let read = self.leafless.contains(place.member) && !self.slot.skipped.contains(place.member);
+        if read {
+            self.put_leaf(place, block);
+        }
+        read
     }
 
     /// Of several that are missing, one that was read and is wrong.
@@ -210,13 +246,17 @@ impl Healing<'_> {
                     Err(wrong) => bad = Some(wrong),
                 }
             }
-            let from = match (source, bad) {
-                (Some(from), _) => from,
-                (None, bad) => return Err(bad.unwrap_or(Bad { place: geometry.place(chunk, 0), block })),
+            let mut places = (0..geometry.copies()).map(|copy| geometry.place(chunk, copy));
+            let from = match source.or_else(|| places.find(|&place| self.believe(place, block))) {
+                Some(from) => from,
+                None => return Err(bad.unwrap_or(Bad { place: geometry.place(chunk, 0), block })),
             };
             for copy in (0..geometry.copies()).filter(|&copy| !is_sound[usize::from(copy)]) {
                 let to = geometry.place(chunk, copy);
                 // Copies that nobody has asked for are none of this reader's business.
+                if to == from {
+                    continue;
+                }
                 if self.slot.whole || self.slot.skipped.contains(to.member) {
                     let column = self.data.take(to.member);
                     let bytes = &self.data.of(from.member)[self.grid.block_bytes(from, block)];
@@ -232,7 +272,8 @@ impl Healing<'_> {
     /// Whether a block was read and has the leaf that it should have.
     fn check(&mut self, place: Place, block: usize) -> Result<(), Bad> {
         let bad = Bad { place, block };
-        if self.slot.skipped.contains(place.member) || self.computed(place, block) != self.stored(place, block) {
+        let unknown = self.slot.skipped | self.leafless;
+        if unknown.contains(place.member) || self.computed(place, block) != self.stored(place, block) {
             return Err(bad);
         }
         Ok(())
@@ -241,20 +282,25 @@ impl Healing<'_> {
     /// A block was brought back: it is what its leaf says, or its leaf is now known.
     fn settle(&mut self, place: Place, block: usize) -> Result<(), Bad> {
         let member = place.member;
-        let computed = self.computed(place, block);
-        if self.leafless.contains(member) {
-            self.leaves.of(member)[self.grid.leaf_bytes(place, block)].copy_from_slice(&computed.0.to_le_bytes());
-        } else if computed != self.stored(place, block) {
+        let leafless = self.leafless.contains(member);
+        if leafless {
+            self.put_leaf(place, block);
+        } else if self.computed(place, block) != self.stored(place, block) {
             return Err(Bad { place, block });
         }
         let found = &mut self.found[usize::from(member)];
         if self.lost.contains(member) {
             found.reconstructed += 1;
-        } else if !self.slot.skipped.contains(member) {
+        } else if !leafless && !self.slot.skipped.contains(member) {
             found.damaged += 1;
             self.wrong = self.wrong.with(member);
         }
         Ok(())
+    }
+
+    fn put_leaf(&mut self, place: Place, block: usize) {
+        let leaf = self.computed(place, block);
+        self.leaves.of(place.member)[self.grid.leaf_bytes(place, block)].copy_from_slice(&leaf.0.to_le_bytes());
     }
 
     fn computed(&mut self, place: Place, block: usize) -> Leaf {

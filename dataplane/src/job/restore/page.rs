@@ -67,15 +67,17 @@ impl Restore {
             return self.try_another(desk, now, index);
         }
         let (lost, reading) = (desk.lost(index), run.reading);
-        let again = self.mends() && !reading.trusted && !reading.damaged.is_empty();
-        if again {
+        // Nothing damaged was written over on the word of leaves that might have been the wrong ones, and what those
+        // vouch for whose leaves were wrong was not looked at.
+        let again = self.mends() && !(reading.damaged | (reading.leafless - lost)).is_empty();
+        if again && !reading.trusted {
+            // It is counted when it is mended.
             desk.healed.forget(index);
         }
         desk.healed.keep(index);
         if !reading.trusted {
             self.believe(desk, index, lost);
             if again {
-                // Nothing damaged was written over on the word of leaves that might have been the wrong ones.
                 let run = desk.runs.get(index);
                 (run.next_row, run.open) = (0, true);
                 return Ok(());

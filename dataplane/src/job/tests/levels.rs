@@ -44,7 +44,7 @@ fn read_bytes(started: &crate::port::simulated::Started) -> u64 {
 }
 
 /// Those that the array survives, of each and each two.
-pub fn losses(rig: &Rig) -> Vec<Vec<u16>> {
+pub(super) fn losses(rig: &Rig) -> Vec<Vec<u16>> {
     let members = rig.array.members();
     let singles = (0..members).map(|one| vec![one]);
     let pairs = (0..members).flat_map(|one| (one + 1..members).map(move |two| vec![one, two]));
@@ -57,14 +57,14 @@ fn without_any_members_that_the_level_survives_it_comes_back() {
         let rig = Rig::written(level, members, chunk, page, 2 * page + 5000);
         for lost in losses(&rig) {
             // What lies on them is not looked at.
-            let whole: Vec<_> = lost.iter().map(|&member| rig.world.peek(member.into(), 0, 7 << 20)).collect();
-            lost.iter().for_each(|&member| rig.world.poke(member.into(), 0, &vec![0x5A; 7 << 20]));
+            let whole: Vec<_> = lost.iter().map(|&member| rig.device(member.into())).collect();
+            lost.iter().for_each(|&member| rig.put(member.into(), &vec![0x5A; rig.device(0).len()]));
             let healed = rig.check(&lost, &format!("{level} over {members} without {lost:?}"));
             for (member, healed) in (0..).zip(healed) {
                 assert_eq!(healed.damaged, 0, "{level} without {lost:?}");
                 assert_eq!(healed.reconstructed > 0, lost.contains(&member), "{level} without {lost:?}: {member}");
             }
-            lost.iter().zip(whole).for_each(|(&member, bytes)| rig.world.poke(member.into(), 0, &bytes));
+            lost.iter().zip(whole).for_each(|(&member, bytes)| rig.put(member.into(), &bytes));
         }
     }
 }

@@ -41,7 +41,7 @@ fn flipped_bits_are_found_wherever_they_are() {
             for within in [0, bytes / 2 + 5, bytes - 1, number as u64 * 8 % bytes] {
                 rig.flip(member, start + within);
                 expect(&rig, member, &format!("{level} over {members}: a bit of {member} at {start} + {within}"));
-                rig.world.poke(member, 0, &sound[member]);
+                rig.put(member, &sound[member]);
             }
         }
     }
@@ -54,12 +54,13 @@ fn lost_misdirected_and_old_writes_are_found() {
         let old = rig.devices();
         rig.write(Default::default()).expect("sound devices");
         let sound = rig.devices();
-        let at = |offset: u64| usize::try_from(offset).expect("small");
+        let at = |offset: u64| usize::try_from(offset - rig.start()).expect("small");
+        let length_of = |bytes: u64| usize::try_from(bytes).expect("small");
         for (member, start, bytes) in (0..2).flat_map(|page| written(&rig, page)) {
             let (block, length) = (start + bytes / 2 / 4096 * 4096, 4096);
             let cases: [(&str, Vec<u8>); 4] = [
                 ("the last write was lost", old[member][at(block)..][..length].to_vec()),
-                ("all writes were lost", old[member][at(start)..][..at(bytes)].to_vec()),
+                ("all writes were lost", old[member][at(start)..][..length_of(bytes)].to_vec()),
                 ("another member's was written", sound[(member + 1) % members][at(block)..][..length].to_vec()),
                 ("nothing was ever written", vec![0; length]),
             ];
@@ -70,7 +71,7 @@ fn lost_misdirected_and_old_writes_are_found() {
                 }
                 rig.world.poke(member, place, &shown);
                 expect(&rig, member, &format!("{level} over {members}, member {member} at {place}: {case}"));
-                rig.world.poke(member, 0, &sound[member]);
+                rig.put(member, &sound[member]);
             }
         }
     }

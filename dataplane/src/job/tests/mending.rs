@@ -13,7 +13,7 @@ fn members_are_filled_again_as_they_were() {
         let sound = rig.devices();
         for lost in losses(&rig) {
             let why = format!("{level} over {members}: {lost:?}");
-            lost.iter().for_each(|&member| rig.world.poke(member.into(), 0, &vec![0x5A; 7 << 20]));
+            lost.iter().for_each(|&member| rig.put(member.into(), &vec![0x5A; rig.device(0).len()]));
             let rebuilding = without(&lost).lost;
             let health = Health { rebuilding, ..Health::default() };
             let mend = Mend::Members(rebuilding);
@@ -22,7 +22,7 @@ fn members_are_filled_again_as_they_were() {
             rig.check(&[], &why);
             let again = rig.read(Health::default(), Mend::Damage, false).expect("whole");
             assert!(again.healed.iter().all(|healed| healed.damaged == 0), "{why}");
-            lost.iter().for_each(|&member| rig.world.poke(member.into(), 0, &sound[usize::from(member)]));
+            lost.iter().for_each(|&member| rig.put(member.into(), &sound[usize::from(member)]));
         }
     }
 }

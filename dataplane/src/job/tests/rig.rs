@@ -23,23 +23,23 @@ use crate::queue::Mailbox;
 use crate::telemetry::{Gauges, Healed};
 
 /// An array with one set, which begins in frame [`FRAME`].
-pub struct Rig {
-    pub world: World,
-    pub array: Array,
-    pub bytes: u64,
-    pub roots: Vec<u64>,
-    pub generation: u64,
+pub(super) struct Rig {
+    pub(super) world: World,
+    pub(super) array: Array,
+    pub(super) bytes: u64,
+    pub(super) roots: Vec<u64>,
+    pub(super) generation: u64,
 }
 
 /// A set as it was read.
-pub struct Read {
-    pub data: Vec<u8>,
-    pub healed: Vec<Healed>,
+pub(super) struct Read {
+    pub(super) data: Vec<u8>,
+    pub(super) healed: Vec<Healed>,
 }
 
 impl Rig {
     /// Blank devices.
-    pub fn new(level: Level, members: usize, chunk: u64, page: u64, bytes: u64) -> Rig {
+    pub(super) fn new(level: Level, members: usize, chunk: u64, page: u64, bytes: u64) -> Rig {
         let geometry = Geometry::new(level, members, chunk, page).expect("a usable shape");
         let mut disks = vec![DISK; members];
         disks.push(bytes.next_multiple_of(4096));
@@ -50,7 +50,7 @@ impl Rig {
     }
 
     /// The same, with a set written to all members.
-    pub fn written(level: Level, members: usize, chunk: u64, page: u64, bytes: u64) -> Rig {
+    pub(super) fn written(level: Level, members: usize, chunk: u64, page: u64, bytes: u64) -> Rig {
         let mut rig = Rig::new(level, members, chunk, page, bytes);
         let lost = rig.write(Health::default()).expect("sound devices");
         assert!(lost.is_empty());
@@ -58,7 +58,7 @@ impl Rig {
     }
 
     /// What the set holds.
-    pub fn content(&self) -> Vec<u8> {
+    pub(super) fn content(&self) -> Vec<u8> {
         let pattern = Pattern::new(SEED, self.generation);
         let blocks = usize::try_from(self.bytes.div_ceil(4096)).expect("small");
         let mut data = vec![0; blocks * 4096];
@@ -68,7 +68,7 @@ impl Rig {
     }
 
     /// The next set, into the same frames; the members that the peer has found to be lost.
-    pub fn write(&mut self, health: Health) -> Result<Vec<u16>, Failure> {
+    pub(super) fn write(&mut self, health: Health) -> Result<Vec<u16>, Failure> {
         self.generation += 1;
         self.roots = vec![0; self.pages()];
         let mut lost = Vec::new();
@@ -83,7 +83,7 @@ impl Rig {
     }
 
     /// Reads the set into the data file; without `output` it is only checked.
-    pub fn read(&self, health: Health, mend: Mend, output: bool) -> Result<Read, Failure> {
+    pub(super) fn read(&self, health: Health, mend: Mend, output: bool) -> Result<Read, Failure> {
         let file = self.array.members();
         let bytes = usize::try_from(self.bytes).expect("small");
         self.world.poke(file.into(), 0, &vec![0xEE; bytes]);
@@ -97,7 +97,7 @@ impl Rig {
 
     /// Reads the set and compares it; what was brought back.
     #[track_caller]
-    pub fn check(&self, lost: &[u16], why: &str) -> Vec<Healed> {
+    pub(super) fn check(&self, lost: &[u16], why: &str) -> Vec<Healed> {
         let health = without(lost);
         let read = self.read(health, Mend::Nothing, true).unwrap_or_else(|failure| panic!("{why}: {failure:?}"));
         let at = read.data.iter().zip(self.content()).position(|(&found, want)| found != want);
@@ -105,27 +105,42 @@ impl Rig {
         read.healed
     }
 
-    pub fn pages(&self) -> usize {
+    pub(super) fn pages(&self) -> usize {
         usize::try_from(self.bytes.div_ceil(u64::from(self.array.geometry.page_bytes()))).expect("small")
     }
 
     /// Where a page's data and leaves lie on each member.
-    pub fn places(&self, page: u64) -> (u64, u64) {
+    pub(super) fn places(&self, page: u64) -> (u64, u64) {
         let layout = self.array.layout;
         (layout.data_offset(FRAME + page), layout.leaf_offset(FRAME + page))
     }
 
     /// Flips a bit.
-    pub fn flip(&self, member: usize, offset: u64) {
+    pub(super) fn flip(&self, member: usize, offset: u64) {
         let mut byte = self.world.peek(member, offset, 1);
         byte[0] ^= 4;
         self.world.poke(member, offset, &byte);
     }
 
-    /// All bytes of the members.
-    pub fn devices(&self) -> Vec<Vec<u8>> {
-        let bytes = usize::try_from(DISK).expect("small");
-        (0..usize::from(self.array.members())).map(|member| self.world.peek(member, 0, bytes)).collect()
+    /// What lies on the members where the set does, and around it.
+    pub(super) fn devices(&self) -> Vec<Vec<u8>> {
+        (0..usize::from(self.array.members())).map(|member| self.device(member)).collect()
+    }
+
+    /// The same of one member; it begins at [`Rig::start`].
+    pub(super) fn device(&self, member: usize) -> Vec<u8> {
+        let end = self.places(self.pages() as u64).0;
+        self.world.peek(member, self.start(), usize::try_from(end - self.start()).expect("small"))
+    }
+
+    /// Where the leaves of all frames begin.
+    pub(super) fn start(&self) -> u64 {
+        self.array.layout.leaf_offset(0)
+    }
+
+    /// Puts a member's bytes in the place of others.
+    pub(super) fn put(&self, member: usize, bytes: &[u8]) {
+        self.world.poke(member, self.start(), bytes);
     }
 
     fn run(&self, job: Job, health: Health, mut heard: impl FnMut(ToLedger)) -> Result<Peer<Simulated>, Failure> {
@@ -198,12 +213,12 @@ impl Rig {
 }
 
 /// An array without these members.
-pub fn without(lost: &[u16]) -> Health {
+pub(super) fn without(lost: &[u16]) -> Health {
     Health { lost: lost.iter().copied().collect::<Members>(), ..Health::default() }
 }
 
 /// Arrays of every level, with odd members, chunks that do not divide the page, and units of groups.
-pub fn shapes() -> Vec<(Level, usize, u64, u64)> {
+pub(super) fn shapes() -> Vec<(Level, usize, u64, u64)> {
     use Level::{Raid0, Raid1, Raid5, Raid6, Raid10, Raid50, Raid60};
     let (k4, k8, k16) = (4 << 10, 8 << 10, 16 << 10);
     vec![
@@ -228,6 +243,6 @@ pub fn shapes() -> Vec<(Level, usize, u64, u64)> {
 }
 
 /// The first frame of a set: the array rotates parity by its own rows.
-pub const FRAME: u64 = 1;
+pub(super) const FRAME: u64 = 1;
 const SEED: u64 = 7;
 const DISK: u64 = 7 << 20;
