@@ -98,6 +98,7 @@ mod tests {
             "/balance/hand_overs/0/reason",
             "/balance/hand_overs/0/share",
             "/devices/0/path",
+            "/devices/0/state",
             "/devices/0/bytes",
             "/devices/0/writes",
             "/devices/0/reads",

@@ -71,7 +71,10 @@ fn devices(outcome: &Outcome) -> String {
     let mut columns = Columns::new(&["Devices (with padding)", "moved", "rate", "writes", "reads"]);
     for device in &outcome.devices {
         let rate = size::print_rate(size::rate(device.bytes, outcome.write.max(Nanos(1))));
-        let path = device.path.display().to_string();
+        let path = match device.state {
+            "active" => device.path.display().to_string(),
+            state => format!("{} ({state})", device.path.display()),
+        };
         columns.row(vec![path, size::print(device.bytes), rate, device.writes.to_string(), device.reads.to_string()]);
     }
     columns.print()
