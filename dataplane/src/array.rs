@@ -49,6 +49,11 @@ impl Array {
         self.geometry().members()
     }
 
+    /// Whether a member can be missed at all.
+    pub fn is_redundant(&self) -> bool {
+        self.geometry.parities() > 0 || self.geometry.copies() > 1
+    }
+
     /// Bytes of a slot on each member.
     pub fn column_bytes(&self) -> u32 {
         self.slot_rows * self.geometry().chunk_bytes()

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bireme_control::raid::geometry::BLOCK_BYTES;
+use bireme_control::raid::geometry::{BLOCK_BYTES, MEMBERS_MAX};
 use bireme_control::raid::health::Health;
 use bireme_control::raid::members::Members;
 use bireme_control::units::Nanos;
@@ -11,13 +11,14 @@ use bireme_control::units::Nanos;
 use crate::array::Array;
 use crate::buffer::Span;
 use crate::grid::Grid;
+use crate::message::Failure;
 use crate::parity::Kernels;
 use crate::plan::Plan;
 use crate::port::{Operation, Port};
 use crate::requests::{Ask, Owner, Requests};
 use crate::runs::{Run, Runs};
 use crate::slots::{Slot, Slots, Stage};
-use crate::telemetry::Stopwatch;
+use crate::telemetry::{Healings, Stopwatch};
 
 /// Everything that the jobs of one peer touch.
 #[derive(Debug)]
@@ -38,6 +39,12 @@ pub struct Desk<P> {
     pub bytes: u64,
     /// Which members count.
     pub health: Health,
+    /// Members that this peer knows to be lost, and the ledger perhaps not yet.
+    pub found_lost: Members,
+    /// How often each member has refused to read.
+    pub refusals: [u16; MEMBERS_MAX as usize],
+    /// What was brought back.
+    pub healed: Healings,
     /// The sets under way, by sequence number modulo 2.
     pub plans: [Option<Arc<Plan>>; 2],
 }
@@ -75,7 +82,10 @@ impl<P: Port> Desk<P> {
         let run = self.runs.get(index);
         run.slots += 1;
         run.next_row += rows;
-        if run.next_row == page_rows {
+        if run.next_row == page_rows && run.reading.by_page {
+            // What follows waits for the root of this page.
+            run.open = false;
+        } else if run.next_row == page_rows {
             (run.next_page, run.next_row) = (run.next_page + 1, 0);
         }
         taken
@@ -100,7 +110,45 @@ impl<P: Port> Desk<P> {
 
     /// Members that are asked nothing for a run.
     pub(crate) fn lost(&mut self, run: u16) -> Members {
-        self.runs.get(run).skipped | self.health.lost
+        self.runs.get(run).skipped
+    }
+
+    /// Other members count than before. What was found to be lost stays so until the ledger knows it.
+    pub(crate) fn set_health(&mut self, health: Health) {
+        self.found_lost = self.found_lost - (health.lost | health.rebuilding);
+        self.health = self.found_lost.iter().fold(health, Health::without);
+        self.runs.lose(self.health.lost);
+    }
+
+    /// A member has refused something: from now on it is asked nothing, if the array survives that.
+    pub(crate) fn go_on_without(&mut self, member: u16) -> bool {
+        if !self.health.without(member).survives(&self.array.geometry()) {
+            return false;
+        }
+        self.found_lost = self.found_lost.with(member);
+        self.set_health(self.health);
+        true
+    }
+
+    /// A member has refused to read: that can be healed, if there is any redundancy.
+    pub(crate) fn note_refusal(&mut self, owner: Owner, member: u16, failure: Failure) -> bool {
+        if !self.array.is_redundant() {
+            return false;
+        }
+        match owner {
+            Owner::Slot(slot) => self.slots.get(slot).refused = self.slots.get(slot).refused.or(Some(failure)),
+            Owner::Leaves(run) => {
+                let reading = &mut self.runs.get(run).reading;
+                reading.refused = reading.refused.or(Some(failure));
+            }
+            Owner::Flush => return false,
+        }
+        let refusals = &mut self.refusals[usize::from(member)];
+        *refusals += 1;
+        if *refusals == REFUSALS_MAX {
+            self.go_on_without(member);
+        }
+        true
     }
 
     /// All members of the array.
@@ -121,12 +169,18 @@ impl<P: Port> Desk<P> {
         let chunk_bytes = self.array.geometry().chunk_bytes();
         let column = self.array.column(index, member, rows.end);
         let offset = self.array.layout.data_offset(frame) + u64::from(slot.row * chunk_bytes);
+        let by_block = self.array.is_redundant();
         let mut done = rows.start * chunk_bytes;
         while done < column.bytes {
             let bytes = self.array.request_bytes.min(column.bytes - done);
             let span = column.part(done, bytes);
-            let ask =
-                Ask { file: member, offset: offset + u64::from(done), operation: direction.of(span), needed: bytes };
+            let ask = Ask {
+                file: member,
+                offset: offset + u64::from(done),
+                operation: direction.of(span),
+                needed: bytes,
+                by_block,
+            };
             self.requests.start(now, Owner::Slot(index), ask);
             self.slots.get(index).outstanding += 1;
             done += bytes;
@@ -144,11 +198,12 @@ impl<P: Port> Desk<P> {
     ) {
         let frame = self.runs.get(index).frame + u64::from(pages.start);
         let offset = self.array.layout.leaf_offset(frame);
+        let by_block = self.array.is_redundant();
         for member in members.iter() {
             let all = self.array.leaves(index, member, pages.end);
             let before = u32::from(pages.start) * self.array.leaf_bytes();
             let span = all.part(before, all.bytes - before);
-            let ask = Ask { file: member, offset, operation: direction.of(span), needed: span.bytes };
+            let ask = Ask { file: member, offset, operation: direction.of(span), needed: span.bytes, by_block };
             self.requests.start(now, Owner::Leaves(index), ask);
             self.runs.get(index).leaves += 1;
         }
@@ -169,14 +224,19 @@ impl<P: Port> Desk<P> {
             Direction::FromDevices => (Operation::WriteWoven(weave), weave.bytes),
             Direction::ToDevices => (Operation::ReadWoven(weave), slot.bytes),
         };
-        self.requests.start(now, Owner::Slot(index), Ask { file, offset, operation, needed });
+        self.requests.start(now, Owner::Slot(index), Ask { file, offset, operation, needed, by_block: false });
         self.slots.get(index).outstanding += 1;
     }
 
     /// A slot has ended.
     pub(crate) fn end_slot(&mut self, index: u16) {
+        self.bytes += u64::from(self.slots.get(index).bytes);
+        self.drop_slot(index);
+    }
+
+    /// A slot has ended whose bytes are counted elsewhere.
+    pub(crate) fn drop_slot(&mut self, index: u16) {
         let slot = *self.slots.get(index);
-        self.bytes += u64::from(slot.bytes);
         self.slots.give_back(index);
         self.runs.get(slot.run).slots -= 1;
     }
@@ -191,5 +251,7 @@ impl Direction {
     }
 }
 
+/// A reader asks nothing more of a member that has refused so often: each refusal costs many small requests.
+const REFUSALS_MAX: u16 = 16;
 #[expect(clippy::cast_possible_truncation, reason = "4096")]
 const BLOCK: u32 = BLOCK_BYTES as u32;

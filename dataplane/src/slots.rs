@@ -2,6 +2,10 @@
 //!
 //! A free slot is reused last-in first-out, so that the memory in use stays near the core.
 
+use bireme_control::raid::members::Members;
+
+use crate::message::Failure;
+
 /// What a slot is waiting for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stage {
@@ -10,6 +14,8 @@ pub enum Stage {
     /// The devices.
     #[default]
     Devices,
+    /// The devices that are written what was wrong on them.
+    Mending,
 }
 
 /// Some stripes of one page under way.
@@ -29,6 +35,14 @@ pub struct Slot {
     pub stage: Stage,
     /// Which copy of the data the data file gives or takes.
     pub copy: u16,
+    /// Parity and all copies are read too.
+    pub whole: bool,
+    /// Members that it asks nothing.
+    pub skipped: Members,
+    /// Members whose blocks were wrong and have been brought back.
+    pub wrong: Members,
+    /// What a member has refused to read.
+    pub refused: Option<Failure>,
     /// Requests that have not been answered.
     pub outstanding: u16,
 }

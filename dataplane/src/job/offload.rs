@@ -63,7 +63,7 @@ pub(super) fn slot_answered<P: Port>(desk: &mut Desk<P>, now: Nanos, slot: u16) 
             fill_and_write(desk, slot);
             desk.stopwatch.switch(desk.requests.now().max(now), State::Turn);
         }
-        Stage::Devices => desk.end_slot(slot),
+        Stage::Devices | Stage::Mending => desk.end_slot(slot),
     }
 }
 
