@@ -34,6 +34,7 @@ mod inspect;
 mod load;
 #[cfg(test)]
 mod tests;
+pub mod volumes;
 
 pub use load::Load;
 
@@ -300,7 +301,8 @@ impl Pool {
         port: &mut P,
     ) -> Result<Pool, PoolError> {
         let mut pool = Pool::assemble(members, devices, port)?;
-        load.check(pool.geometry(), pool.free.count(), pool.layout().frames())?;
+        let sets = pool.newest_set().map_or(0, |set| set.pages);
+        load.check(pool.geometry(), pool.free.count(), pool.free.count() + sets)?;
         let source = pool.source;
         // Mirrors are the same after an orderly close, and then the first is the one that was read.
         let copy = !pool.newest.clean || source != 0;
@@ -461,6 +463,7 @@ fn read_mirror<P: Port>(superblock: &Superblock, file: u16, port: &mut P) -> Opt
         }
         used.extend(pages.iter().map(|page| page.frame));
     }
+    used.extend(volumes::frames_of(&store, superblock)?);
     let free = Frames::all_but(superblock.layout.frames(), used)?;
     Some((store, free))
 }
