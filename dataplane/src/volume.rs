@@ -27,6 +27,7 @@ use crate::layout::Layout;
 use crate::superblock::Uuid;
 
 pub mod home;
+pub mod recovery;
 
 /// What all homes of an open volume know of it.
 #[derive(Clone, Debug)]
