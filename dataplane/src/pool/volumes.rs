@@ -12,6 +12,7 @@
 
 use bireme_control::raid::geometry::BLOCK_BYTES;
 use bireme_control::units::Extent;
+use serde::Serialize;
 
 use super::Pool;
 use super::error::{PoolError, device};
@@ -22,6 +23,7 @@ use crate::port::Port;
 use crate::port::blocking::{Blocking, Fault};
 use crate::superblock::Superblock;
 use crate::volume::Volume;
+use crate::volume::recovery::{Recovered, recover};
 
 /// A volume could not be made, opened or removed.
 #[derive(Debug, thiserror::Error)]
@@ -54,16 +56,6 @@ pub enum VolumeError {
     /// No lanes, or too many.
     #[error("a volume for {0} peers cannot be made: choose 1 to {LANES_MAX}")]
     Lanes(u16),
-    /// More homes than lanes.
-    #[error("volume '{name}' was made for {lanes} peers at most, and {homes} were asked for: lower --peers")]
-    Homes {
-        /// The volume.
-        name: String,
-        /// Its lanes.
-        lanes: usize,
-        /// How many were asked for.
-        homes: u16,
-    },
     /// The frames do not suffice.
     #[error(
         "the volume needs {pages} frames for its data and {lanes} for its logs, and {free} of {frame_bytes} bytes are \
@@ -82,6 +74,19 @@ pub enum VolumeError {
     /// The pool failed.
     #[error(transparent)]
     Pool(#[from] PoolError),
+}
+
+/// A volume as the metadata tell it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VolumeFacts {
+    /// Its name.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// How many homes it may have.
+    pub lanes: usize,
+    /// It was closed in order; the next opening recovers what is left otherwise.
+    pub clean: bool,
 }
 
 impl Pool {
@@ -126,8 +131,8 @@ impl Pool {
         Ok(())
     }
 
-    /// Opens a volume for so many homes. After an opening that was not closed, `recover` is given the volume as that
-    /// opening had it, before anything else is done to it.
+    /// Opens a volume for so many homes, or as many as it was made for. What an opening that was not closed has left half done is finished before, and
+    /// told.
     ///
     /// # Errors
     /// A sentence for the operator.
@@ -136,13 +141,10 @@ impl Pool {
         name: &str,
         homes: u16,
         port: &mut P,
-        recover: impl FnOnce(&Volume, &mut P) -> Result<(), Fault>,
-    ) -> Result<Volume, VolumeError> {
+    ) -> Result<(Volume, Option<Recovered>), VolumeError> {
         let record = self.find(name)?;
         let (frames, lanes) = self.places(&record)?;
-        if homes == 0 || usize::from(homes) > lanes.len() {
-            return Err(VolumeError::Homes { name: name.to_owned(), lanes: lanes.len(), homes });
-        }
+        let homes = u16::try_from(lanes.len()).unwrap_or(u16::MAX).min(homes);
         let mut volume = Volume {
             pool: self.uuid(),
             geometry: self.geometry(),
@@ -154,16 +156,14 @@ impl Pool {
             lanes: lanes.into(),
             homes,
         };
-        if !record.clean {
-            let fault = |fault: Fault| {
-                let member = self.files.iter().position(|&file| file == fault.file).unwrap_or(0);
-                device(&self.paths[member])(fault)
-            };
-            recover(&volume, port).map_err(fault)?;
-        }
+        let fault = |fault: Fault| {
+            let member = self.files.iter().position(|&file| file == fault.file).unwrap_or(0);
+            device(&self.paths[member])(fault)
+        };
+        let recovered = (!record.clean).then(|| recover(&volume, &self.health(), port).map_err(fault)).transpose()?;
         volume.epoch = self.store().begin_epoch(&record).map_err(PoolError::Store)?.epoch;
         self.replay_store(port)?;
-        Ok(volume)
+        Ok((volume, recovered))
     }
 
     /// A volume whose homes have settled was closed in order: nothing in its logs counts.
@@ -174,6 +174,18 @@ impl Pool {
         let record = self.find(name)?;
         self.store().end_epoch(&record).map_err(PoolError::Store)?;
         Ok(self.replay_store(port)?)
+    }
+
+    /// All volumes, by name.
+    ///
+    /// # Errors
+    /// The metadata cannot be read.
+    pub fn volumes(&self) -> Result<Vec<VolumeFacts>, VolumeError> {
+        let facts = |volume: VolumeRecord| {
+            let lanes = self.store().volume_lanes(volume.id).map_err(PoolError::Store)?.len();
+            Ok(VolumeFacts { name: volume.name, bytes: volume.bytes, lanes, clean: volume.clean })
+        };
+        self.store().volumes().map_err(PoolError::Store)?.into_iter().map(facts).collect()
     }
 
     fn find(&self, name: &str) -> Result<VolumeRecord, VolumeError> {

@@ -109,6 +109,21 @@ impl<P: Port> Home<P> {
         Healed::default()
     }
 
+    /// The time, as the port tells it.
+    pub fn now(&self) -> Nanos {
+        self.port.now()
+    }
+
+    /// The port, to look at.
+    pub fn port(&self) -> &P {
+        &self.port
+    }
+
+    /// Wakes a thread that sleeps in its port.
+    pub fn wake(&mut self, whom: crate::port::Bell) {
+        self.port.wake(whom);
+    }
+
     /// The port, at the end.
     pub fn into_port(self) -> P {
         let _ = (self.volume, self.index, self.health, self.options);
