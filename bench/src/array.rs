@@ -82,7 +82,7 @@ impl<'a> Bench<'a> {
 
     fn prepare(&self) -> Result<(), String> {
         let lanes = self.options.peers;
-        volumes::fresh_volume(self.open()?, self.shape, NAME, self.options.size, lanes).map_err(sentence)
+        volumes::fresh_volume(self.open()?, self.shape, (NAME, self.options.size), lanes).map_err(sentence)
     }
 
     /// What each peer knows of its blocks.

@@ -150,6 +150,8 @@ pub struct Death {
 pub struct DeviceOutcome {
     /// As the operator named it.
     pub path: PathBuf,
+    /// What it is worth at the end: active, failed, absent or rebuilding.
+    pub state: &'static str,
     /// Bytes moved by data requests, padding included.
     pub bytes: u64,
     /// Write requests.

@@ -147,7 +147,9 @@ impl Options {
         let bytes = self.bs.unwrap_or(if random { 4 << 10 } else { 1 << 20 });
         let good = bytes > 0 && bytes.is_multiple_of(BLOCK_BYTES) && self.page.is_multiple_of(bytes) && bytes <= BS_MAX;
         let block_bytes = u32::try_from(bytes).ok().filter(|_| good).ok_or_else(|| {
-            format!("operations of {bytes} bytes cannot be made: choose a multiple of 4KiB that divides --page, up to 16MiB")
+            format!(
+                "operations of {bytes} bytes cannot be made: choose a multiple of 4KiB that divides --page, up to 16MiB"
+            )
         })?;
         Ok(Load {
             block_bytes,

@@ -121,17 +121,7 @@ impl Workload {
         let under_way = Vec::with_capacity(usize::from(load.depth) + 1);
         let drawn = share.block(0).0 << 32;
         let figures = Figures::default();
-        Workload {
-            load,
-            share,
-            stamps: Some(stamps),
-            figures,
-            under_way,
-            began: None,
-            cursor: 0,
-            drawn,
-            unflushed: 0,
-        }
+        Workload { load, share, stamps: Some(stamps), figures, under_way, began: None, cursor: 0, drawn, unflushed: 0 }
     }
 
     pub(super) fn figures(&self) -> &Figures {

@@ -71,7 +71,10 @@ fn devices(outcome: &Outcome) -> String {
     let mut columns = Columns::new(&["Devices (with padding)", "moved", "rate", "writes", "reads"]);
     for device in &outcome.devices {
         let rate = size::print_rate(size::rate(device.bytes, outcome.write.max(Nanos(1))));
-        let path = device.path.display().to_string();
+        let path = match device.state {
+            "active" => device.path.display().to_string(),
+            state => format!("{} ({state})", device.path.display()),
+        };
         columns.row(vec![path, size::print(device.bytes), rate, device.writes.to_string(), device.reads.to_string()]);
     }
     columns.print()
@@ -110,7 +113,7 @@ fn times(outcome: &Outcome) -> String {
 }
 
 /// What a state means to somebody who has not read the source.
-fn heading(state: State) -> &'static str {
+pub(crate) fn heading(state: State) -> &'static str {
     match state {
         State::Devices => "device wait",
         State::Kernel => "kernel",
@@ -162,7 +165,7 @@ fn configuration(outcome: &Outcome) -> Vec<String> {
     ]
 }
 
-fn surroundings(environment: &Environment) -> Vec<String> {
+pub(crate) fn surroundings(environment: &Environment) -> Vec<String> {
     let memlock = environment.limits.memlock_bytes.map_or("unlimited".to_owned(), size::print);
     let node = |node: Option<usize>| node.map_or("?".to_owned(), |node| node.to_string());
     let cores: Vec<_> =
@@ -178,7 +181,7 @@ fn surroundings(environment: &Environment) -> Vec<String> {
 }
 
 /// A heading over paragraphs that are wrapped at the width.
-pub(super) fn paragraphs(heading: &str, lines: &[String]) -> String {
+pub(crate) fn paragraphs(heading: &str, lines: &[String]) -> String {
     if lines.is_empty() {
         return String::new();
     }

@@ -34,8 +34,8 @@ pub(super) struct Crew<'a> {
     pub(super) health: Health,
     /// Where time starts.
     pub(super) clock: Instant,
-    /// The members in their order, and the data file after them, if there is one.
-    pub(super) files: Vec<BorrowedFd<'a>>,
+    /// The members in their order, with gaps for those that are absent, and the data file after them, if there is one.
+    pub(super) files: Vec<Option<BorrowedFd<'a>>>,
     pub(super) gauges: Arc<Gauges>,
     pub(super) bells: Bells,
     pub(super) newest: Arc<NewestSet>,
@@ -58,7 +58,7 @@ impl<'a> Crew<'a> {
         cores: Vec<Option<CoreId>>,
         (array, health): (Array, Health),
         clock: Instant,
-        files: Vec<BorrowedFd<'a>>,
+        files: Vec<Option<BorrowedFd<'a>>>,
         gauges: Arc<Gauges>,
     ) -> Crew<'a> {
         let letters = LETTERS_TO_PEER + 2 * usize::from(config.peers);

@@ -12,8 +12,7 @@ use super::crew::{Crew, Who};
 use super::offloading::{Halt, SIGNAL_LATENCY};
 use super::report::{self, SetTimes};
 use super::threads::{self, Gate, PeerFigures};
-use super::{Config, Ended, EngineError, Handles, Opened, RestoreJob, main_port, open};
-use crate::device::Device;
+use super::{Config, Ended, EngineError, Handles, Opened, RestoreJob, files, main_port, open};
 use crate::device::file::Output;
 use crate::job::Job;
 use crate::ledger::Sharing;
@@ -34,7 +33,8 @@ use crate::queue::Mailbox;
 pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
     let (cores, note) = threads::cores(config)?;
     let Opened { pool, devices, origin: clock } = open(job.devices, config.hang_limit, Pool::open_read_only)?;
-    let paths = pool.paths().to_vec();
+    let members = usize::from(pool.geometry().members());
+    let paths = pool.paths()[..members].to_vec();
     let set = pool.newest_set().ok_or_else(|| EngineError::Empty { first: paths[0].clone() })?;
     let pages = pool.store().pages(set.number).map_err(|failure| broken(failure, &paths))?;
     let (array, depth_note) = super::sizing::size(pool.geometry(), pool.layout(), config.sizes())?;
@@ -46,14 +46,14 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
     let plan = Arc::new(plan(&set, &pages, &sharing, config.peers));
     let roots: Arc<[u64]> = pages.iter().map(|page| page.root).collect();
     if let Some(path) = &job.output {
-        Output::check_apart(path, &devices)?;
+        Output::check_apart(path, devices.iter().flatten())?;
     }
     let output = job.output.map(|path| Output::create(path, set.bytes)).transpose()?;
     let mut all_paths = paths.clone();
     all_paths.extend(output.as_ref().map(|output| output.path().to_owned()));
 
-    let mut files: Vec<_> = devices.iter().map(Device::as_fd).collect();
-    files.extend(output.as_ref().map(|output| output.as_fd()));
+    let mut files = files(&devices[..members]);
+    files.extend(output.as_ref().map(|output| Some(output.as_fd())));
     let data_file = output.as_ref().map(|_| array.members());
     let crew = Crew::new(config, cores, (array, pool.health()), clock, files, handles.gauges.clone());
     let read = read(&crew, &plan, &Job::restore(roots, data_file), &sharing, handles, &all_paths)?;
@@ -82,11 +82,11 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
         figures: read.figures,
         deaths: Vec::new(),
         strategy: config.rules.strategy,
-        devices: &devices,
+        devices: report::devices(&pool),
         array,
         depth_asked: config.depth,
         pool: facts,
-        notes: [note, depth_note].into_iter().flatten().collect(),
+        notes: pool.notes().iter().cloned().chain([note, depth_note].into_iter().flatten()).collect(),
     }))
 }
 

@@ -18,12 +18,13 @@ use self::client::Share;
 use self::driver::{Driver, ToHome, ToKeeper, letters_to_home, letters_to_keeper};
 use self::keeper::{Halt, Keeper, Kept};
 use super::threads::{self, Gate, Start};
-use super::{Config, EngineError, Handles, Opened, failed, main_port, open, report, sizing};
+use super::{Config, EngineError, Handles, Opened, failed, files, main_port, open, report, sizing};
 use crate::buffer::REGION_BYTES_MAX;
 use crate::device::Device;
 use crate::outcome::PoolFacts;
-use crate::pool::Pool;
+use crate::pool::error::PoolError;
 use crate::pool::volumes::{VolumeError, VolumeFacts};
+use crate::pool::{Member, Pool, Shape};
 use crate::port::Bell;
 use crate::port::uring::{Bells, Effective, SetupError, Uring, Wishes};
 use crate::queue::Mailbox;
@@ -45,7 +46,7 @@ pub use copier::{Copier, Copy, Way};
 /// # Errors
 /// A sentence for the operator. The volume is there, or it is not.
 pub fn create_volume(devices: Vec<Device>, name: &str, bytes: u64, lanes: u16) -> Result<(), EngineError> {
-    change(devices, |pool, port| pool.create_volume(name, bytes, lanes, port))
+    change(devices, Pool::open, |pool, port| pool.create_volume(name, bytes, lanes, port))
 }
 
 /// Removes a volume; what it holds is lost.
@@ -53,7 +54,7 @@ pub fn create_volume(devices: Vec<Device>, name: &str, bytes: u64, lanes: u16) -
 /// # Errors
 /// A sentence for the operator.
 pub fn delete_volume(devices: Vec<Device>, name: &str) -> Result<(), EngineError> {
-    change(devices, |pool, port| pool.delete_volume(name, port))
+    change(devices, Pool::open, |pool, port| pool.delete_volume(name, port))
 }
 
 /// The volumes of the pool on these devices; writes nothing.
@@ -65,14 +66,37 @@ pub fn list_volumes(devices: Vec<Device>) -> Result<Vec<VolumeFacts>, EngineErro
     Ok(pool.volumes()?)
 }
 
+/// Makes a new pool that holds nothing but one volume, whatever the devices held before: for measurements.
+///
+/// # Errors
+/// A sentence for the operator.
+pub fn fresh_volume(
+    devices: Vec<Device>,
+    shape: Shape,
+    (name, bytes): (&str, u64),
+    lanes: u16,
+) -> Result<(), EngineError> {
+    let make = |members: &[Member], port: &mut Uring| Pool::open_or_create(members, shape, true, port);
+    change(devices, make, |pool, port| pool.create_volume(name, bytes, lanes, port))
+}
+
+/// Marks a member as failed: for measurements of what is left.
+///
+/// # Errors
+/// A sentence for the operator.
+pub fn fail_member(devices: Vec<Device>, member: u16) -> Result<(), EngineError> {
+    change(devices, Pool::open, |pool, port| Ok(pool.fail(member, port).map(|_| ())?))
+}
+
 /// One change of the metadata, and the pool closed in order whatever became of it.
 fn change(
     devices: Vec<Device>,
+    how: impl FnOnce(&[Member], &mut Uring) -> Result<Pool, PoolError>,
     apply: impl FnOnce(&mut Pool, &mut Uring) -> Result<(), VolumeError>,
 ) -> Result<(), EngineError> {
     let patience = Config::default().hang_limit;
-    let Opened { mut pool, devices, origin } = open(devices, patience, Pool::open)?;
-    let mut port = main_port(&devices, origin, &Bells::new(1), Bell(0), patience)?;
+    let Opened { mut pool, devices, origin } = open(devices, patience, how)?;
+    let mut port = main_port(&files(&devices), origin, &Bells::new(1), Bell(0), patience)?;
     pool.use_member_order();
     let changed = apply(&mut pool, &mut port);
     let closed = pool.close(&mut port);
@@ -143,7 +167,7 @@ pub fn serve<C: Client<Uring>>(
     let (cores, note) = threads::cores(config)?;
     let Opened { mut pool, devices, origin } = open(job.devices, config.hang_limit, Pool::open)?;
     let bells = Bells::new(config.peers + 1);
-    let mut port = main_port(&devices, origin, &bells, Bell(config.peers), config.hang_limit)?;
+    let mut port = main_port(&files(&devices), origin, &bells, Bell(config.peers), config.hang_limit)?;
     pool.use_member_order();
     let opened = open_volume(&mut pool, &job.name, config, job.operation_bytes, &mut port);
     let (volume, options, recovered) = match opened {
@@ -159,15 +183,13 @@ pub fn serve<C: Client<Uring>>(
         notes.push(format!("volume '{}' was made for {} peers at most, and so many serve it", job.name, volume.homes));
     }
     let clients = (0..volume.homes).map(|home| client(Share::new(&volume, home))).collect();
-    let paths = pool.paths().to_vec();
+    let paths = pool.paths()[..usize::from(pool.geometry().members())].to_vec();
     let data_file = job.data_file.as_deref();
     let crew = Crew { config, devices: &devices, cores, volume, options, origin, bells, paths: &paths, data_file };
     let (kept, homes, began, cpu) = crew.run(&mut pool, &mut port, handles, clients)?;
     let workers = report::iou_workers();
-    notes.extend(kept.lost.iter().map(|(member, failure)| {
-        let sentence = failure.sentence(pool.paths(), None);
-        format!("member {member} was lost on the way, and is marked as failed: {sentence}")
-    }));
+    notes.extend(kept.lost.iter().map(|(_, failure)| failure.sentence(&paths, None)));
+    notes.extend(pool.notes().iter().cloned());
     let settled = crate::port::Port::now(&port);
     let facts = report::pool_facts(&pool);
     if let Some(halt) = kept.halt.as_ref().filter(|halt| !matches!(halt, Halt::Signal)) {
@@ -237,7 +259,7 @@ fn size(volume: &Volume, options: Options) -> Result<Options, sizing::SizingErro
 /// What the threads of one run share. It outlives them.
 struct Crew<'a> {
     config: &'a Config,
-    devices: &'a [Device],
+    devices: &'a [Option<Device>],
     cores: Vec<Option<CoreId>>,
     volume: Volume,
     options: Options,
@@ -323,10 +345,10 @@ impl Crew<'_> {
     }
 
     fn port(&self, index: u16) -> Result<Uring, SetupError> {
-        let files: Vec<_> = self.devices.iter().map(Device::as_fd).collect();
+        let files = &files(self.devices)[..usize::from(self.volume.geometry.members())];
         let region_bytes = Home::<Uring>::region_bytes(&self.volume, self.options);
         Uring::new(&Wishes {
-            files: &files,
+            files,
             region_bytes: usize::try_from(region_bytes).expect("sized to at most 1 GiB"),
             limit: Home::<Uring>::requests(&self.volume, self.options),
             weave_pieces: 0,

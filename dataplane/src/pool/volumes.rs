@@ -15,7 +15,7 @@ use bireme_control::units::Extent;
 use serde::Serialize;
 
 use super::Pool;
-use super::error::{PoolError, device};
+use super::error::PoolError;
 use crate::ledger::store::Store;
 use crate::ledger::store::volumes::VolumeRecord;
 use crate::message::StoreFailure;
@@ -156,11 +156,7 @@ impl Pool {
             lanes: lanes.into(),
             homes,
         };
-        let fault = |fault: Fault| {
-            let member = self.files.iter().position(|&file| file == fault.file).unwrap_or(0);
-            device(&self.paths[member])(fault)
-        };
-        let recovered = (!record.clean).then(|| recover(&volume, &self.health(), port).map_err(fault)).transpose()?;
+        let recovered = if record.clean { None } else { Some(self.recover(&volume, port)?) };
         volume.epoch = self.store().begin_epoch(&record).map_err(PoolError::Store)?.epoch;
         self.replay_store(port)?;
         Ok((volume, recovered))
@@ -186,6 +182,18 @@ impl Pool {
             Ok(VolumeFacts { name: volume.name, bytes: volume.bytes, lanes, clean: volume.clean })
         };
         self.store().volumes().map_err(PoolError::Store)?.into_iter().map(facts).collect()
+    }
+
+    /// Recovery begins again without a member that has refused, once that is durable.
+    fn recover<P: Port>(&mut self, volume: &Volume, port: &mut P) -> Result<Recovered, PoolError> {
+        loop {
+            let fault = match recover(volume, &self.health(), port) {
+                Ok(recovered) => return Ok(recovered),
+                Err(fault) => fault,
+            };
+            self.or_without(fault.file, Err(fault), port)?;
+            self.write_superblocks(port)?;
+        }
     }
 
     fn find(&self, name: &str) -> Result<VolumeRecord, VolumeError> {
@@ -234,7 +242,7 @@ impl Pool {
         (pages, lanes): (&[Extent], &[Extent]),
         port: &mut P,
     ) -> Result<(), PoolError> {
-        let layout = self.layout();
+        let (layout, health) = (self.layout(), self.health());
         for run in pages {
             self.write_zeros(layout.leaf_offset(run.start), run.count * layout.leaf_bytes(), port)?;
         }
@@ -242,6 +250,9 @@ impl Pool {
             self.write_zeros(layout.data_offset(lane.start), BLOCK_BYTES, port)?;
         }
         self.flush_all(port)?;
+        if self.health() != health {
+            self.write_superblocks(port)?;
+        }
         let generation = self.generation() << ID_BITS;
         let generation = |id: u64| generation | VOLUMES_BIT | id & (VOLUMES_BIT - 1);
         self.store().add_volume((name, bytes), generation, pages, lanes).map_err(PoolError::Store)?;
@@ -249,17 +260,19 @@ impl Pool {
     }
 
     /// Zeros at the same place of all members.
-    fn write_zeros<P: Port>(&self, offset: u64, bytes: u64, port: &mut P) -> Result<(), PoolError> {
-        let mut blocking = Blocking::new(port);
+    fn write_zeros<P: Port>(&mut self, offset: u64, bytes: u64, port: &mut P) -> Result<(), PoolError> {
         let zeros = vec![0; usize::try_from(bytes.min(ZEROS_BYTES)).expect("1 MiB")];
-        for (&file, path) in self.files.iter().zip(&self.paths) {
-            let mut at = 0;
-            while at < bytes {
+        let members = &self.places[..usize::from(self.geometry().members())];
+        let files: Vec<u16> = members.iter().flatten().map(|place| place.file).collect();
+        for file in files {
+            let write = |at: u64| {
                 let part = (bytes - at).min(ZEROS_BYTES);
-                let part_of_zeros = &zeros[..usize::try_from(part).expect("1 MiB")];
-                blocking.write(file, offset + at, part_of_zeros).map_err(device(path))?;
-                at += part;
-            }
+                let zeros = &zeros[..usize::try_from(part).expect("1 MiB")];
+                Blocking::new(port).write(file, offset + at, zeros)
+            };
+            let steps = (0..bytes).step_by(usize::try_from(ZEROS_BYTES).expect("1 MiB"));
+            let written = steps.map(write).collect::<Result<(), Fault>>();
+            self.or_without(file, written, port)?;
         }
         Ok(())
     }

@@ -117,7 +117,7 @@ fn open(stage: &Stage, model: &Model, trace: &mut Trace, random: &mut Random) ->
     if free != pool.layout().frames() || pages.len() as u64 != record.pages {
         return Err(format!("{} frames free and {} in use of {}", free, pages.len(), pool.layout().frames()));
     }
-    let members = pool.order().iter().map(|&index| disks[index]).collect();
+    let members = pool.order().iter().flatten().map(|&index| disks[index]).collect();
     Ok(Some(Reading { set, pages, generation: record.generation, layout: pool.layout(), members }))
 }
 

@@ -98,7 +98,10 @@ impl Keeper<'_> {
         if !self.pool.health().without(member).survives(&self.pool.geometry()) {
             return self.halt(kept, Halt::Failed(failure));
         }
-        self.halt(kept, Halt::Failed(failure));
+        match self.pool.fail(member, self.port) {
+            Ok(health) => self.tell(ToHome::Health(health)),
+            Err(error) => self.halt(kept, Halt::Pool(error)),
+        }
     }
 
     fn halt(&mut self, kept: &mut Kept, halt: Halt) {

@@ -15,6 +15,11 @@ fn file(bytes: u64) -> std::fs::File {
 }
 
 fn port(files: &[BorrowedFd<'_>], bells: &Bells, bell: Bell) -> Uring {
+    let files: Vec<_> = files.iter().copied().map(Some).collect();
+    port_with_gaps(&files, bells, bell)
+}
+
+fn port_with_gaps(files: &[Option<BorrowedFd<'_>>], bells: &Bells, bell: Bell) -> Uring {
     let (origin, bells, patience) = (Instant::now(), bells.clone(), Nanos::from_secs(30));
     let wishes = Wishes { files, region_bytes: 1 << 20, limit: 8, weave_pieces: 64, origin, bells, bell, patience };
     Uring::new(&wishes).expect("a kernel with io_uring")
@@ -45,6 +50,17 @@ fn what_is_written_is_read_back() {
     assert_eq!(one(&mut port, 0, 1, Operation::Write(out)), Err(libc::EINVAL), "O_DIRECT refuses byte 1");
     assert_eq!(one(&mut port, 1, 0, Operation::Read(back)), Err(libc::EBADF), "there is no file 1");
     assert_eq!(port.in_flight(), 0);
+}
+
+#[test]
+fn a_file_that_is_absent_keeps_its_place() {
+    let file = file(1 << 20);
+    let mut port = port_with_gaps(&[None, Some(file.as_fd()), None], &Bells::new(1), Bell(0));
+    assert_eq!(port.effective().registered_files, 1);
+    assert_eq!(one(&mut port, 1, 0, Operation::Write(Span::new(0, 8192))), Ok(8192));
+    for absent in [0, 2] {
+        assert_eq!(one(&mut port, absent, 0, Operation::Write(Span::new(0, 8192))), Err(libc::EBADF));
+    }
 }
 
 #[test]
@@ -144,7 +160,7 @@ fn a_full_port_is_busy_and_loses_nothing() {
 fn waiting_on_the_spot_ends_when_patience_does() {
     let (reader, _writer) = std::io::pipe().expect("a pipe");
     let (origin, bells, patience) = (Instant::now(), Bells::new(1), Nanos::from_millis(50));
-    let files = [reader.as_fd()];
+    let files = [Some(reader.as_fd())];
     let wishes =
         Wishes { files: &files, region_bytes: 4096, limit: 2, weave_pieces: 0, origin, bells, bell: Bell(0), patience };
     let mut port = Uring::new(&wishes).expect("a kernel with io_uring");
