@@ -302,7 +302,9 @@ impl Crew<'_> {
             let error = kept.halt.as_ref().map(|halt| self.explain(halt));
             let watch = threads::Watch::start(self.config, error.as_ref());
             let join = |thread: ScopedJoinHandle<'_, _>| thread.join().ok().flatten();
-            let homes = threads.into_iter().map(join).collect();
+            // All are joined before any is looked at.
+            let homes: Vec<Option<HomeOutcome<C>>> = threads.into_iter().map(join).collect();
+            let homes = homes.into_iter().collect();
             drop(watch);
             Ok((kept, homes, began, cpu))
         })
@@ -340,7 +342,7 @@ impl Crew<'_> {
             Halt::Signal => EngineError::Stopped("all that was acknowledged is durable".to_owned()),
             Halt::Failed(failure) => failed(*failure, self.paths, self.data_file, consequence),
             Halt::Pool(error) => EngineError::Failed { sentence: error.to_string(), consequence },
-            Halt::Died => EngineError::Died,
+            Halt::Died => EngineError::Failed { sentence: DIED.to_owned(), consequence },
         }
     }
 
@@ -360,6 +362,7 @@ impl Crew<'_> {
     }
 }
 
+const DIED: &str = "a thread of the engine has died: this is a fault of Bireme";
 /// Operations of a home where no depth was asked for.
 const OPERATIONS: u16 = 8;
 /// Memory for leaves of one home: those of gigabytes of data.
