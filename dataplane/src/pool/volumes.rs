@@ -20,7 +20,7 @@ use crate::ledger::store::Store;
 use crate::ledger::store::volumes::VolumeRecord;
 use crate::message::StoreFailure;
 use crate::port::Port;
-use crate::port::blocking::{Blocking, Fault};
+use crate::port::blocking::Blocking;
 use crate::superblock::Superblock;
 use crate::volume::Volume;
 use crate::volume::recovery::{Recovered, recover};
@@ -270,8 +270,8 @@ impl Pool {
                 let zeros = &zeros[..usize::try_from(part).expect("1 MiB")];
                 Blocking::new(port).write(file, offset + at, zeros)
             };
-            let steps = (0..bytes).step_by(usize::try_from(ZEROS_BYTES).expect("1 MiB"));
-            let written = steps.map(write).collect::<Result<(), Fault>>();
+            let mut steps = (0..bytes).step_by(usize::try_from(ZEROS_BYTES).expect("1 MiB"));
+            let written = steps.try_for_each(write);
             self.or_without(file, written, port)?;
         }
         Ok(())

@@ -114,7 +114,7 @@ mod tests {
     fn homes_have_all_blocks_together_and_none_twice() {
         for homes in 1..5 {
             for blocks in 1..40 {
-                let mut seen = vec![0; 40];
+                let mut seen = [0; 40];
                 for home in 0..homes {
                     let share = share(home, homes, blocks);
                     for index in 0..share.blocks() {

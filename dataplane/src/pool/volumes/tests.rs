@@ -146,7 +146,7 @@ fn sets_and_volumes_leave_each_others_frames_alone() {
     assert_eq!((names(&pool), pool.newest_set()), (vec!["v".to_owned()], Some(set)));
     assert_eq!(pool.frames_free() + 1 + taken.len() as u64, pool.layout().frames());
     // Two sets, one beside the other, never find more than what volumes leave.
-    let half = (pool.frames_free() + 1) / 2 * PAGE;
+    let half = pool.frames_free().div_ceil(2) * PAGE;
     let load = |bytes| Load { bytes, sets: 2 }.check(pool.geometry(), pool.frames_free(), pool.frames_free() + 1);
     assert!(load(half).is_ok() && load(half + 2 * PAGE).is_err());
     let geometry = pool.geometry();
