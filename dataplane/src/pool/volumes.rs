@@ -22,8 +22,8 @@ use crate::message::StoreFailure;
 use crate::port::Port;
 use crate::port::blocking::Blocking;
 use crate::superblock::Superblock;
-use crate::volume::Volume;
 use crate::volume::recovery::{Recovered, recover};
+use crate::volume::{Volume, lane_bytes_min};
 
 /// A volume could not be made, opened or removed.
 #[derive(Debug, thiserror::Error)]
@@ -214,7 +214,7 @@ impl Pool {
     /// Frames for pages and lanes, or none: lanes of the usual length where there is room, and shorter ones otherwise.
     fn allot(&mut self, pages: u64, lanes: u16) -> Result<(Vec<Extent>, Vec<Extent>), VolumeError> {
         let member_bytes = u64::from(self.geometry().frame_member_bytes());
-        let least = LANE_BYTES_MIN.div_ceil(member_bytes);
+        let least = lane_bytes_min(&self.geometry()).div_ceil(member_bytes);
         let mut lane_frames = LANE_BYTES.div_ceil(member_bytes).max(least);
         loop {
             let mut free = self.free.clone();
@@ -247,7 +247,7 @@ impl Pool {
             self.write_zeros(layout.leaf_offset(run.start), run.count * layout.leaf_bytes(), port)?;
         }
         for lane in lanes {
-            self.write_zeros(layout.data_offset(lane.start), BLOCK_BYTES, port)?;
+            self.write_zeros(layout.data_offset(lane.start), LANE_HEAD_BYTES, port)?;
         }
         self.flush_all(port)?;
         if self.health() != health {
@@ -313,8 +313,8 @@ pub const LANES_MAX: u16 = 64;
 const NAME_CHARACTERS_MAX: usize = 64;
 /// Of each member, for the log of one home: hundreds of small writes between two flushes of leaves.
 const LANE_BYTES: u64 = 4 << 20;
-/// Three records of the largest size.
-const LANE_BYTES_MIN: u64 = 1 << 20;
+/// What tells which records of a lane count.
+const LANE_HEAD_BYTES: u64 = 2 * BLOCK_BYTES;
 const ZEROS_BYTES: u64 = 1 << 20;
 /// Generations of leaves are the pool's, then so many bits of what has its own within one opening of the pool: a set's
 /// number, or this bit and a volume's.

@@ -261,17 +261,17 @@ impl<P: Port> Home<P> {
 
     /// The time, as the port tells it.
     pub fn now(&self) -> Nanos {
-        self.port.now()
+        self.requests.now()
     }
 
-    /// The port, to look at.
-    pub fn port(&self) -> &P {
-        &self.port
+    /// Requests that have not been answered.
+    pub fn in_flight(&self) -> usize {
+        self.requests.in_flight()
     }
 
-    /// Wakes a thread that sleeps in its port.
-    pub fn wake(&mut self, whom: crate::port::Bell) {
-        self.port.wake(whom);
+    /// Wakes a thread that sleeps in its port, with the next submit.
+    pub fn wake(&mut self, whom: port::Bell) {
+        self.requests.port().wake(whom);
     }
 
     /// The port, at the end.

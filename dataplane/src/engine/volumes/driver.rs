@@ -133,7 +133,7 @@ impl<P: Port, C: Client<P>> Driver<P, C> {
 
     /// Hands over what the turn has asked for, and sleeps as it said.
     pub(super) fn rest(&mut self, next: Next) {
-        let state = match (next, self.home.port().in_flight()) {
+        let state = match (next, self.home.in_flight()) {
             (Next::Ready, _) => State::Kernel,
             (_, 0) => State::Idle,
             _ => State::Devices,
@@ -209,7 +209,7 @@ impl<P: Port, C: Client<P>> Driver<P, C> {
     /// Memory that a request in flight uses must not go away, so what was asked is waited for.
     fn give_up(&mut self, now: Nanos, since: Nanos) -> Next {
         while self.home.reap().is_some() {}
-        if self.home.port().in_flight() == 0 || now.since(since) > self.hang_limit {
+        if self.home.in_flight() == 0 || now.since(since) > self.hang_limit {
             self.phase = Phase::Done;
         }
         Next::At(since + self.hang_limit + Nanos(1))
