@@ -18,6 +18,7 @@ mod table;
 pub use columns::Columns;
 pub use picture::to_svg;
 pub use table::to_table;
+pub(crate) use table::{heading, paragraphs, surroundings};
 
 /// An outcome as JSON: its own fields, what is derived from them, and the environment.
 pub fn to_json(outcome: &Outcome, environment: &Environment) -> Value {

@@ -6,7 +6,8 @@
 //!    '---- Committed ----'  '------- Page, Flushed ---'        control: publishes orders on the board
 //! ```
 //!
-//! [`offload`] writes sets, [`restore`] reads one, [`mend`] puts it right on the devices. All end with all threads joined and every device released, whatever
+//! [`offload`] writes sets, [`restore`] reads one, [`mend`] puts it right on the devices, [`volumes`] serves volumes. All
+//! end with all threads joined and every device released, whatever
 //! happened; what went wrong is one sentence. There is one exception, which is the kernel's: a thread whose flush is not
 //! answered cannot end before it is, and [`Config::on_stuck`] is told.
 
@@ -26,6 +27,7 @@ use crate::message::Failure;
 use crate::outcome::Outcome;
 use crate::peer::Rate;
 use crate::pool::error::PoolError;
+use crate::pool::volumes::VolumeError;
 use crate::pool::{Member, Pool, Shape, Standing};
 use crate::port::Bell;
 use crate::port::uring::{Bells, SetupError, Uring, Wishes};
@@ -39,6 +41,7 @@ mod report;
 mod restoring;
 pub mod sizing;
 mod threads;
+pub mod volumes;
 
 pub use mending::{MendJob, Mending, mend};
 pub use metadata::{Metadata, Set, metadata};
@@ -192,6 +195,9 @@ pub enum EngineError {
     /// A pool that cannot be opened.
     #[error(transparent)]
     Pool(#[from] PoolError),
+    /// A volume that cannot be made or opened.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
     /// An output that cannot be written.
     #[error(transparent)]
     File(#[from] FileError),

@@ -38,6 +38,7 @@ mod mirrors;
 mod roll;
 #[cfg(test)]
 mod tests;
+pub mod volumes;
 
 pub(crate) use change::Inscription;
 pub use change::Replacement;
@@ -366,7 +367,8 @@ impl Pool {
         // A crash while the mark was written may have left it on some; and whoever was absent has an old mirror.
         let clean = roll.newest.clean && !roll.places.iter().flatten().any(behind);
         let mut pool = Pool::assemble(roll, port)?;
-        load.check(pool.geometry(), pool.free.count(), pool.layout().frames())?;
+        let sets = pool.newest_set().map_or(0, |set| set.pages);
+        load.check(pool.geometry(), pool.free.count(), pool.free.count() + sets)?;
         pool.fail_absent();
         // Mirrors are the same after an orderly close, and then the first is the one that was read.
         let first = pool.active().next();
@@ -432,6 +434,7 @@ fn read_mirror<P: Port>(superblock: &Superblock, file: u16, port: &mut P) -> Opt
         }
         used.extend(pages.iter().map(|page| page.frame));
     }
+    used.extend(volumes::frames_of(&store, superblock)?);
     let free = Frames::all_but(superblock.layout.frames(), used)?;
     Some((store, free))
 }

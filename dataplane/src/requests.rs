@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bireme_control::units::Nanos;
 
-use crate::buffer::Span;
+use crate::buffer::{Region, Span};
 use crate::message::{Doing, Failure};
 use crate::port::{Completion, Operation, Port, Request};
 use crate::telemetry::{Depth, Gauges, Latencies};
@@ -45,9 +45,9 @@ pub struct Ask {
 
 /// A whole answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Done {
+pub struct Done<W = Owner> {
     /// Who waits.
-    pub owner: Owner,
+    pub owner: W,
     /// Which file was asked.
     pub file: u16,
     /// What was asked.
@@ -69,9 +69,9 @@ pub struct Traffic {
 
 /// A port with a table of who waits for what.
 #[derive(Debug)]
-pub struct Requests<P> {
+pub struct Requests<P, W = Owner> {
     port: P,
-    rows: Box<[Option<Row>]>,
+    rows: Box<[Option<Row<W>>]>,
     free: Vec<u16>,
     /// Files below this are members; the one after them is the input or the output.
     members: u16,
@@ -82,8 +82,8 @@ pub struct Requests<P> {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Row {
-    owner: Owner,
+struct Row<W> {
+    owner: W,
     ask: Ask,
     /// Bytes of the whole request; `ask` shrinks to what is left of it.
     bytes: u32,
@@ -92,9 +92,9 @@ struct Row {
     refused: Option<(Failure, Ask)>,
 }
 
-impl<P: Port> Requests<P> {
+impl<P: Port, W: Copy> Requests<P, W> {
     /// A table for at most `limit` requests.
-    pub fn new(port: P, members: u16, limit: u16, gauges: Arc<Gauges>) -> Requests<P> {
+    pub fn new(port: P, members: u16, limit: u16, gauges: Arc<Gauges>) -> Requests<P, W> {
         Requests {
             depth: Depth::new(port.now()),
             port,
@@ -105,6 +105,11 @@ impl<P: Port> Requests<P> {
             latency: Latencies::new(),
             gauges,
         }
+    }
+
+    /// The memory of its port.
+    pub fn region(&self) -> &Region {
+        self.port.region()
     }
 
     /// The port.
@@ -121,7 +126,7 @@ impl<P: Port> Requests<P> {
     ///
     /// # Panics
     /// When the table is full: peers size it for everything that they can have under way.
-    pub fn start(&mut self, now: Nanos, owner: Owner, ask: Ask) {
+    pub fn start(&mut self, now: Nanos, owner: W, ask: Ask) {
         let row = self.free.pop().expect("the table holds all requests of all slots, runs and flushes");
         self.rows[usize::from(row)] =
             Some(Row { owner, ask, bytes: ask.operation.bytes(), started: now, refused: None });
@@ -130,7 +135,7 @@ impl<P: Port> Requests<P> {
     }
 
     /// The next request that was answered as a whole.
-    pub fn finish(&mut self, now: Nanos) -> Option<Done> {
+    pub fn finish(&mut self, now: Nanos) -> Option<Done<W>> {
         loop {
             let Completion { token, result } = self.port.reap()?;
             let index = u16::try_from(token).expect("tokens are rows");
@@ -163,7 +168,7 @@ impl<P: Port> Requests<P> {
     }
 
     /// Goes on with a read that was refused, a block at a time; otherwise this is the end of the request.
-    fn by_block(&mut self, index: u16, row: Row, result: Result<(), Failure>) -> Option<Result<(), Failure>> {
+    fn by_block(&mut self, index: u16, row: Row<W>, result: Result<(), Failure>) -> Option<Result<(), Failure>> {
         let (failure, todo) = match (row.refused, result, row.ask.operation) {
             (None, Err(failure), Operation::Read(_)) if row.ask.by_block => (failure, row.ask),
             (None, result, _) => return Some(result),
@@ -221,7 +226,7 @@ impl<P: Port> Requests<P> {
         self.port.push(request).expect("the port holds as many requests as the table");
     }
 
-    fn count(&mut self, now: Nanos, row: &Row) {
+    fn count(&mut self, now: Nanos, row: &Row<W>) {
         let Some(traffic) = self.traffic.get_mut(usize::from(row.ask.file)) else { return };
         match row.ask.operation {
             Operation::Read(_) | Operation::ReadWoven(_) => traffic.reads += 1,

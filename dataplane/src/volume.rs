@@ -26,8 +26,20 @@ use bireme_control::units::Extent;
 use crate::layout::Layout;
 use crate::superblock::Uuid;
 
+mod flushes;
+mod head;
 pub mod home;
+mod intents;
+mod lane;
+mod leaves;
+mod map;
+mod record;
 pub mod recovery;
+#[cfg(test)]
+mod tests;
+mod work;
+
+pub use self::lane::bytes_min as lane_bytes_min;
 
 /// What all homes of an open volume know of it.
 #[derive(Clone, Debug)]

@@ -8,9 +8,11 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 
 mod raid;
 mod sharing;
+mod volume;
 
 pub use raid::{Number, Raid};
 pub use sharing::{Balance, Sharing};
+pub use volume::{Volume, VolumeCreate, VolumeDelete, VolumeDump, VolumeList, VolumeTuning, VolumeWrite, Which};
 
 /// Moves data sets onto block devices and files with io_uring and O_DIRECT, and says how fast and why.
 #[derive(Debug, Parser)]
@@ -30,6 +32,9 @@ pub enum Command {
     Restore(Restore),
     /// Print the pool's metadata as JSON: sets, frames and roots, for readers other than this program.
     Export(Export),
+    /// Address spaces in the pool that are written in place.
+    #[command(subcommand)]
+    Volume(Volume),
     /// Loop devices for trying things out.
     #[command(subcommand)]
     Lab(Lab),

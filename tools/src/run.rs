@@ -27,6 +27,7 @@ use crate::signals::SignalWatch;
 
 mod reports;
 mod scratch;
+mod volume;
 
 /// The whole command: reads its line, runs it, and says in one line why it failed.
 pub fn main() -> ExitCode {
@@ -45,6 +46,7 @@ pub fn run(cli: &Cli) -> Result<(), String> {
         Command::Offload(arguments) => offload(arguments),
         Command::Restore(arguments) => restore(arguments),
         Command::Export(arguments) => export(arguments),
+        Command::Volume(command) => volume::run(command),
         Command::Lab(Lab::Up(arguments)) => lab_up(arguments),
         Command::Lab(Lab::Down(arguments)) => lab_down(arguments),
     }

@@ -124,7 +124,7 @@ fn times(outcome: &Outcome) -> String {
 }
 
 /// What a state means to somebody who has not read the source.
-fn heading(state: State) -> &'static str {
+pub(crate) fn heading(state: State) -> &'static str {
     match state {
         State::Devices => "device wait",
         State::Kernel => "kernel",
@@ -177,7 +177,7 @@ fn configuration(outcome: &Outcome) -> Vec<String> {
     ]
 }
 
-fn surroundings(environment: &Environment) -> Vec<String> {
+pub(crate) fn surroundings(environment: &Environment) -> Vec<String> {
     let memlock = environment.limits.memlock_bytes.map_or("unlimited".to_owned(), size::print);
     let node = |node: Option<usize>| node.map_or("?".to_owned(), |node| node.to_string());
     let cores: Vec<_> =
@@ -193,7 +193,7 @@ fn surroundings(environment: &Environment) -> Vec<String> {
 }
 
 /// A heading over paragraphs that are wrapped at the width.
-pub(super) fn paragraphs(heading: &str, lines: &[String]) -> String {
+pub(crate) fn paragraphs(heading: &str, lines: &[String]) -> String {
     if lines.is_empty() {
         return String::new();
     }

@@ -149,7 +149,7 @@ impl Frame {
 }
 
 /// Bytes that this process may lock; `None` without a limit, as for root.
-fn locked_memory_limit() -> Option<u64> {
+pub(super) fn locked_memory_limit() -> Option<u64> {
     let unlimited = nix::unistd::geteuid().is_root();
     let (soft, _) = getrlimit(Resource::RLIMIT_MEMLOCK).ok()?;
     (!unlimited && soft != nix::libc::RLIM_INFINITY).then_some(soft)

@@ -92,7 +92,12 @@ impl Pool {
     }
 
     /// Goes on without a device that has refused, but not with a port that gave up.
-    fn or_without<P: Port>(&mut self, file: u16, done: Result<(), Fault>, port: &P) -> Result<(), PoolError> {
+    pub(super) fn or_without<P: Port>(
+        &mut self,
+        file: u16,
+        done: Result<(), Fault>,
+        port: &P,
+    ) -> Result<(), PoolError> {
         match done {
             Err(fault) if port.in_flight() == 0 => self.without(file, fault),
             Err(fault) => Err(self.refused(file, fault)),

@@ -1,0 +1,167 @@
+//! A change of some rows, from the record in the log to blocks that are durable in place.
+//!
+//! ```text
+//!   Record    the record is written to each parity that is there, or to one member with data if none is
+//!             ── a plain write is answered
+//!   Recorded  it is durable on all of them
+//!             ── a write with FUA is answered
+//!   InPlace   data and parity are written, leaves change
+//!   Written   they are durable
+//!             ── the rows are unlocked; the record is needed until their leaves are durable too
+//! ```
+//!
+//! A member that refuses a write is skipped. The change goes on past each of these points only when its loss is durable,
+//! because until then a crash would bring it back with what it holds.
+
+use bireme_control::raid::members::Members;
+use bireme_control::units::Nanos;
+
+use super::gather::device_block;
+use super::{BLOCK, Home, Waiter};
+use crate::buffer::Span;
+use crate::checksum::{Leaf, crc32c};
+use crate::port::Port;
+use crate::volume::map::Shard;
+use crate::volume::record::Record;
+use crate::volume::work::{Kind, Stage, Work};
+
+impl<P: Port> Home<P> {
+    /// Lays the record down; whether that was possible.
+    pub(super) fn begin_record(&mut self, now: Nanos, index: u16) -> bool {
+        let work = *self.works.at(index);
+        let Some(mirrors) = self.mirrors(index) else { return false };
+        let payload = (work.change.parities.count() + work.members.count()) * work.rows;
+        let Some(room) = self.lane.take(mirrors, 1 + payload, self.sequence + 1) else { return false };
+        self.sequence += 1;
+        let record = Record {
+            pool: self.map.volume.pool,
+            generation: self.map.volume.generation,
+            epoch: self.map.volume.epoch,
+            sequence: self.sequence,
+            unit: work.unit,
+            mirrors,
+            parities: work.change.parities,
+            changed: work.members,
+            place: room.place,
+            lane: self.index,
+            row: u16::try_from(work.row).expect("a chunk has at most 4096 blocks"),
+            rows: u16::try_from(work.rows).expect("a chunk has at most 4096 blocks"),
+        };
+        let span = self.memory.record(index, payload);
+        let bytes = self.requests.port().region_mut().bytes_mut(span);
+        let (header, blocks) = bytes.split_at_mut(BLOCK as usize);
+        record.encode(blocks.chunks_exact(BLOCK as usize).map(crc32c), header);
+        let offset = self.lane.offset(room.place);
+        for member in mirrors.iter() {
+            let requests = self.push(now, Waiter::Work { work: index, member }, offset, span, true);
+            self.works.at(index).outstanding += requests;
+        }
+        let change = &mut self.works.at(index).change;
+        (change.mirrors, change.room, change.begun) = (mirrors, Some(room), true);
+        true
+    }
+
+    /// Where a record goes: to each parity of its unit that can be relied on; where there is none nothing but the new data
+    /// is at stake, and one member with data will do, because without it and without parity the unit would be lost.
+    fn mirrors(&self, index: u16) -> Option<Members> {
+        let work = self.works.find(index)?;
+        let lost = self.health.lost_of(work.frame) | self.doubt;
+        let parities = self.map.parities(work.unit) - lost;
+        if !parities.is_empty() {
+            return Some(parities);
+        }
+        let data = self.map.members(work.unit, 0..self.map.data) - lost;
+        let first = |members: Members| members.iter().next();
+        first(data & work.members).or(first(data)).map(|member| [member].into_iter().collect())
+    }
+
+    /// Whether members that were skipped are known to be lost for good.
+    pub(super) fn may_commit(&self, index: u16) -> bool {
+        self.works.find(index).is_none_or(|work| (work.change.skipped - self.lost_of(work.page, work.frame)).is_empty())
+    }
+
+    /// The record was written, or is durable: whether it counts. If no mirror is left it is laid down anew.
+    pub(super) fn record_counts(&mut self, index: u16) -> bool {
+        let work = self.works.at(index);
+        if !(work.change.mirrors - work.change.skipped).is_empty() {
+            return true;
+        }
+        work.stage = Stage::Record;
+        work.change.begun = false;
+        if let Some(room) = work.change.room.take() {
+            self.lane.give_back(room.half);
+        }
+        false
+    }
+
+    /// Asks for what was written to become durable.
+    pub(super) fn want_durable(&mut self, index: u16, members: Members) {
+        let tick = self.flushes.want(members);
+        self.works.at(index).change.tick = tick;
+    }
+
+    /// Whether what was written to these members is durable on those that are left. Others are skipped.
+    pub(super) fn are_durable(&mut self, index: u16, members: Members) -> bool {
+        let work = self.works.at(index);
+        let (tick, page, frame) = (work.change.tick, work.page, work.frame);
+        let gone = self.gone(page, frame);
+        let skipped = &mut self.works.at(index).change.skipped;
+        *skipped = *skipped | (members & gone);
+        (members - gone).iter().all(|member| self.flushes.is_durable(member, tick))
+    }
+
+    /// Writes data and parity, and changes their leaves.
+    pub(super) fn write_in_place(&mut self, now: Nanos, index: u16) {
+        let work = *self.works.at(index);
+        let skipped = work.change.write & self.gone(work.page, work.frame);
+        let change = &mut self.works.at(index).change;
+        (change.begun, change.skipped) = (true, change.skipped | skipped);
+        // Copies are written from one place, which nobody can look at any more when the first of them is on its way.
+        for is_write in [false, true] {
+            for shard in 0..self.map.shards {
+                let place = self.map.shard(work.unit, shard);
+                if !(work.change.write - skipped).contains(place.member) {
+                    continue;
+                }
+                let span = self.source(index, &work, shard);
+                if is_write {
+                    self.write_shard(now, index, place, span);
+                } else {
+                    self.change_leaves(&work, place, span);
+                }
+            }
+        }
+    }
+
+    /// Where what is written to a shard lies in the buffer of its piece.
+    fn source(&self, index: u16, work: &Work, shard: usize) -> Span {
+        let bytes = work.rows * BLOCK;
+        let is_new = |shard| work.members.contains(self.map.shard(work.unit, shard).member);
+        if work.kind == Kind::Write && self.map.is_copied() {
+            return self.memory.work(index).part(BLOCK, bytes);
+        }
+        if work.kind == Kind::Write && shard < self.map.data && is_new(shard) {
+            let before = u32::try_from((0..shard).filter(|&shard| is_new(shard)).count()).expect("at most 64");
+            let payload = work.change.parities.count() + before;
+            return self.memory.work(index).part(BLOCK + payload * bytes, bytes);
+        }
+        self.memory.shard(index, shard, work.rows)
+    }
+
+    fn change_leaves(&mut self, work: &Work, place: Shard, span: Span) {
+        let entry = work.entry.expect("the leaves were pinned before");
+        for row in 0..work.rows {
+            let block = self.requests.region().bytes(span.part(row * BLOCK, BLOCK));
+            let leaf = Leaf::of(block, device_block(place, work.row + row), self.map.volume.generation);
+            self.leaves.set(entry, place.member, place.leaf + work.row + row, leaf);
+        }
+    }
+
+    /// Writes the rows of a piece to one member.
+    pub(super) fn write_shard(&mut self, now: Nanos, index: u16, place: Shard, span: Span) {
+        let row = self.works.at(index).row;
+        let offset = place.offset + u64::from(row) * u64::from(BLOCK);
+        let requests = self.push(now, Waiter::Work { work: index, member: place.member }, offset, span, true);
+        self.works.at(index).outstanding += requests;
+    }
+}

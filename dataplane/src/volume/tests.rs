@@ -1,0 +1,4 @@
+//! Volumes over simulated disks against a model.
+
+mod model;
+mod rig;
