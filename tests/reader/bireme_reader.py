@@ -26,7 +26,7 @@ ZONE = 64 << 10
 MAGIC = b"BIREME\x1a\x01"
 LENGTH_MAGIC = b"BIRMLEN\x01"
 REDB_MAGIC = b"redb\x1a\x0a\xa9\x0d\x0a"
-CREATING, ACTIVE = 1, 2
+CREATING, ACTIVE, COPYING = 1, 2, 3
 MASK = 2**64 - 1
 
 
@@ -86,29 +86,29 @@ def check_examples_of_the_document():
 
 Superblock = namedtuple(
     "Superblock",
-    "version crc pool generation member members clean level chunk_bytes page_bytes metadata metadata_bytes leaves data"
-    " frames rows raw",
+    "version crc pool generation row_count members clean level chunk_bytes page_bytes groups metadata metadata_bytes"
+    " leaves data frames device watermark rows raw",
 )
-Row = namedtuple("Row", "uuid size state")
+Row = namedtuple("Row", "uuid size state failed_at")
 
 
 def parse_superblock(raw):
     """The superblock in these 4096 bytes; None if they are not a sound one."""
     if any(raw[sector : sector + 8] != MAGIC for sector in range(0, BLOCK, 512)):
         return None
-    version, crc_field, pool, *rest = struct.unpack_from("<II16sQHHIIII4xQQQQQ", raw, 8)
-    if version != 1 or crc32c(raw[:12] + bytes(4) + raw[16:]) != crc_field:
+    version, crc_field, pool, *rest, features = struct.unpack_from("<II16sQHHIIIIIQQQQQ16sQQ", raw, 8)
+    if version != 2 or features or crc32c(raw[:12] + bytes(4) + raw[16:]) != crc_field:
         return None
-    members, rows, unused = rest[2], [], [raw[60:64], raw[104:512]]
-    for i in range(75):
-        at = 512 + i // 15 * 512 + 8 + i % 15 * 32
-        rows.append(Row(*struct.unpack_from("<16sQI", raw, at)))
-        unused.append(raw[at + 28 : at + 32] if i < members else raw[at : at + 32])
-    unused += [raw[sector + 488 : sector + 512] for sector in range(512, 3072, 512)]
-    unused += [raw[sector + 8 : sector + 512] for sector in range(3072, BLOCK, 512)]
+    row_count, rows, unused = rest[1], [], [raw[136:512]]
+    for i in range(72):
+        at = 512 + i // 12 * 512 + 8 + i % 12 * 40
+        rows.append(Row(*struct.unpack_from("<16sQI4xQ", raw, at)))
+        unused.append(raw[at + 28 : at + 32] if i < row_count else raw[at : at + 40])
+    unused += [raw[sector + 488 : sector + 512] for sector in range(512, 3584, 512)]
+    unused.append(raw[3592:BLOCK])
     if any(any(part) for part in unused):
-        raise Mismatch(f"a sound superblock of generation {rest[0]} is not zero where version 1 has no field")
-    return Superblock(version, crc_field, pool, *rest, rows[:members], raw)
+        raise Mismatch(f"a sound superblock of generation {rest[0]} is not zero where version 2 has no field")
+    return Superblock(version, crc_field, pool, *rest, rows[:row_count], raw)
 
 
 class Device:
@@ -123,7 +123,7 @@ class Device:
             log.note(f"{path} holds generation {start.generation} at the start and {end.generation} at the end")
         elif start.raw != end.raw:
             raise Mismatch(f"{path} holds two different superblocks of generation {start.generation}")
-        if (start.pool, start.member) != (end.pool, end.member):
+        if (start.pool, start.device) != (end.pool, end.device):
             raise Mismatch(f"{path} belongs to different pools or members at the start and at the end")
         self.superblock = max(start, end, key=lambda superblock: superblock.generation)
 
@@ -158,20 +158,26 @@ def assemble(paths, log):
         own = device.superblock
         if own.pool != newest.pool:
             raise Mismatch(f"{device.path} belongs to pool {own.pool.hex()}, others to {newest.pool.hex()}")
-        if by_member.setdefault(own.member, device) is not device:
-            raise Mismatch(f"{device.path} and {by_member[own.member].path} are both member {own.member}")
+        rows = [i for i, row in enumerate(newest.rows) if row.uuid == own.device]
+        if not rows:
+            raise Mismatch(f"{device.path} is in no row of the newest table")
+        if by_member.setdefault(rows[0], device) is not device:
+            raise Mismatch(f"{device.path} and {by_member[rows[0]].path} are both member {rows[0]}")
         if own.generation < newest.generation:
             log.note(f"{device.path} is at generation {own.generation}, the pool at {newest.generation}")
-        elif own._replace(member=0, crc=0, raw=b"") != newest._replace(member=0, crc=0, raw=b""):
+        elif own._replace(device=b"", crc=0, raw=b"") != newest._replace(device=b"", crc=0, raw=b""):
             raise Mismatch(f"{device.path} describes the pool differently in the same generation")
-    if sorted(by_member) != list(range(newest.members)):
+    if any(i not in by_member for i in range(newest.members)):
         raise Mismatch(f"the pool has {newest.members} members, given were {sorted(by_member)}")
     members = [by_member[i] for i in range(newest.members)]
-    for device, row in zip(members, newest.rows):
-        if device.bytes != row.size:
-            raise Mismatch(f"{device.path} has {device.bytes} bytes, the member table says {row.size}")
-    if all(device.superblock.rows[i].state == CREATING for i, device in enumerate(members)):
+    own_rows = [[row for row in device.superblock.rows if row.uuid == device.superblock.device] for device in members]
+    if all(row.state == CREATING for rows in own_rows for row in rows):
         raise Mismatch("all members say creating: the pool was never completed and holds nothing")
+    for i, (device, row) in enumerate(zip(members, newest.rows)):
+        if device.bytes != row.size:
+            raise Mismatch(f"{device.path} has {device.bytes} bytes, the device table says {row.size}")
+        if row.state not in (ACTIVE, COPYING):
+            raise Mismatch(f"member {i} is in state {row.state}: this reader needs all members")
     return members, newest
 
 
