@@ -6,7 +6,8 @@
 //!    '---- Committed ----'  '------- Page, Flushed ---'        control: publishes orders on the board
 //! ```
 //!
-//! [`offload`] writes sets, [`restore`] reads one, [`volumes`] serves volumes. All end with all threads joined and every device released, whatever
+//! [`offload`] writes sets, [`restore`] reads one, [`mend`] puts it right on the devices, [`volumes`] serves volumes. All
+//! end with all threads joined and every device released, whatever
 //! happened; what went wrong is one sentence. There is one exception, which is the kernel's: a thread whose flush is not
 //! answered cannot end before it is, and [`Config::on_stuck`] is told.
 
@@ -33,6 +34,7 @@ use crate::port::uring::{Bells, SetupError, Uring, Wishes};
 use crate::telemetry::Gauges;
 
 mod crew;
+mod mending;
 mod metadata;
 mod offloading;
 mod report;
@@ -41,6 +43,7 @@ pub mod sizing;
 mod threads;
 pub mod volumes;
 
+pub use mending::{MendJob, Mending, mend};
 pub use metadata::{Metadata, Set, metadata};
 pub use offloading::offload;
 pub use restoring::restore;

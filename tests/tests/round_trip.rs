@@ -165,7 +165,8 @@ fn check_json(json: &Value, kind: &str, bytes: u64, sets: u64, peers: u64) {
     assert_eq!(number(json, "/latency_ns/count"), requests);
     assert_eq!(list("peers").iter().map(|peer| number(peer, "/latency_ns/count")).sum::<u64>(), requests);
     assert!(list("devices").iter().map(|device| number(device, "/bytes")).sum::<u64>() >= bytes * sets);
-    let states = ["devices", "kernel", "filling", "checksum", "input", "handover", "throttled", "turn", "idle"];
+    let states =
+        ["devices", "kernel", "filling", "checksum", "parity", "input", "handover", "throttled", "turn", "idle"];
     for peer in list("peers") {
         let percent = |state: &str| peer["time_percent"][state].as_f64().expect("a share of each state");
         let sum: f64 = states.iter().map(|state| percent(state)).sum();

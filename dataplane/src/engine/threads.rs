@@ -23,7 +23,7 @@ use crate::pool::error::PoolError;
 use crate::port::uring::{Effective, SetupError, Uring};
 use crate::port::{Next, Port};
 use crate::requests::Traffic;
-use crate::telemetry::{HandOvers, Latencies, State, Stopwatch, TimeStates};
+use crate::telemetry::{HandOvers, Healed, Latencies, State, Stopwatch, TimeStates};
 
 /// Tells the threads to begin, or to leave because another could not.
 pub(super) struct Start {
@@ -84,6 +84,7 @@ impl Gate {
 pub(super) struct PeerFigures {
     pub(super) outcome: PeerOutcome,
     pub(super) traffic: Box<[Traffic]>,
+    pub(super) healed: Box<[Healed]>,
     pub(super) hand_overs: HandOvers,
     /// `None` of a peer that has died.
     pub(super) effective: Option<Effective>,
@@ -102,7 +103,13 @@ impl PeerFigures {
             latency: Latencies::new(),
             died: true,
         };
-        PeerFigures { outcome, traffic: Box::default(), hand_overs: HandOvers::new(), effective: None }
+        PeerFigures {
+            outcome,
+            traffic: Box::default(),
+            healed: Box::default(),
+            hand_overs: HandOvers::new(),
+            effective: None,
+        }
     }
 }
 
@@ -267,7 +274,7 @@ pub(super) fn take_out_system_time(stopwatch: &mut Stopwatch) {
 
 fn figures(id: PeerId, core: Option<usize>, peer: Peer<Uring>) -> PeerFigures {
     let (desk, hand_overs, transfers) = peer.into_figures();
-    let Desk { requests, mut stopwatch, bytes, .. } = desk;
+    let Desk { requests, mut stopwatch, bytes, healed, .. } = desk;
     let now = requests.now();
     stopwatch.switch(now, State::Idle);
     take_out_system_time(&mut stopwatch);
@@ -275,5 +282,6 @@ fn figures(id: PeerId, core: Option<usize>, peer: Peer<Uring>) -> PeerFigures {
     let times = stopwatch.totals();
     let achieved_depth = depth.mean();
     let outcome = PeerOutcome { peer: id, core, bytes, transfers, times, achieved_depth, latency, died: false };
-    PeerFigures { outcome, traffic, hand_overs, effective: Some(port.effective().clone()) }
+    let healed = healed.total().into();
+    PeerFigures { outcome, traffic, healed, hand_overs, effective: Some(port.effective().clone()) }
 }
