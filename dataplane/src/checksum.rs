@@ -47,6 +47,12 @@ impl Leaf {
         Leaf(u64::from(crc) | u64::from(tag) << 32)
     }
 
+    /// The CRC of the block.
+    #[inline]
+    pub fn crc(self) -> u32 {
+        u32::try_from(self.0 & 0xFFFF_FFFF).unwrap_or(0)
+    }
+
     /// The leaf of these bytes, written to this block of a device in this generation.
     #[inline]
     pub fn of(bytes: &[u8], block: u64, generation: u64) -> Leaf {

@@ -1,4 +1,5 @@
 //! Volumes over simulated disks against a model.
 
+mod crash;
 mod model;
 mod rig;
