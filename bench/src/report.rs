@@ -102,6 +102,8 @@ mod tests {
             "/devices/0/bytes",
             "/devices/0/writes",
             "/devices/0/reads",
+            "/devices/0/blocks_damaged",
+            "/devices/0/blocks_reconstructed",
             "/latency_ns/p50",
             "/latency_ns/p90",
             "/latency_ns/p99",

@@ -6,7 +6,7 @@
 //!    '---- Committed ----'  '------- Page, Flushed ---'        control: publishes orders on the board
 //! ```
 //!
-//! [`offload`] writes sets, [`restore`] reads one. Both end with all threads joined and every device released, whatever
+//! [`offload`] writes sets, [`restore`] reads one, [`mend`] puts it right on the devices. All end with all threads joined and every device released, whatever
 //! happened; what went wrong is one sentence. There is one exception, which is the kernel's: a thread whose flush is not
 //! answered cannot end before it is, and [`Config::on_stuck`] is told.
 
@@ -33,6 +33,7 @@ use crate::telemetry::Gauges;
 
 pub mod arrays;
 mod crew;
+mod mending;
 mod metadata;
 mod offloading;
 mod report;
@@ -40,6 +41,7 @@ mod restoring;
 pub mod sizing;
 mod threads;
 
+pub use mending::{MendJob, Mending, mend};
 pub use metadata::{Metadata, Set, metadata};
 pub use offloading::offload;
 pub use restoring::restore;

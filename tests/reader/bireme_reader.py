@@ -28,6 +28,8 @@ LENGTH_MAGIC = b"BIRMLEN\x01"
 REDB_MAGIC = b"redb\x1a\x0a\xa9\x0d\x0a"
 CREATING, ACTIVE, COPYING = 1, 2, 3
 MASK = 2**64 - 1
+LEVELS, PARITIES = (0, 1, 10, 5, 6, 50, 60), {5: 1, 50: 1, 6: 2, 60: 2}
+DOUBLED = bytes((value << 1 ^ (0x11D if value & 0x80 else 0)) & 0xFF for value in range(256))
 
 
 class Mismatch(Exception):
@@ -185,17 +187,49 @@ class Layout:
     def __init__(self, superblock, smallest):
         s = superblock
         self.members, self.chunk, self.page, self.frames = s.members, s.chunk_bytes, s.page_bytes, s.frames
-        self.stripe = s.members * s.chunk_bytes
-        self.frame_bytes = round_up(s.page_bytes, self.stripe) // s.members
+        if s.level not in LEVELS or (s.groups >= 2) != (s.level in (50, 60)) or s.members % (s.groups or 1):
+            raise Mismatch(f"level {s.level} over {s.members} members in {s.groups} groups does not exist")
+        self.groups, self.parities = s.groups or 1, PARITIES.get(s.level, 0)
+        self.copies = {1: s.members, 10: 2}.get(s.level, 1)
+        self.stripe_rows = 2 if s.level == 10 and s.members % 2 else 1
+        self.stripe_chunks = self.stripe_rows * (s.members - self.parities * self.groups) // self.copies
+        self.stripe = self.stripe_chunks * s.chunk_bytes
+        self.stripes = -(-s.page_bytes // self.stripe)
+        self.frame_bytes = self.stripes * self.stripe_rows * s.chunk_bytes
         self.leaf_bytes = round_up(self.frame_bytes // BLOCK * 8, BLOCK)
         self.leaves = round_up(ZONE + s.metadata_bytes, 1 << 20)
         self.data = round_up(self.leaves + s.frames * self.leaf_bytes, 1 << 20)
-        if s.level != 0:
-            raise Mismatch(f"level {s.level} is not RAID 0")
         if (s.metadata, s.leaves, s.data) != (ZONE, self.leaves, self.data):
             raise Mismatch(f"the superblock has leaves at {s.leaves} and data at {s.data}, the sizes give others")
         if self.data + s.frames * self.frame_bytes > smallest - ZONE:
             raise Mismatch(f"{s.frames} frames reach beyond the smallest member")
+
+
+    def copies_of(self, chunk):
+        """Member and row of each copy of a chunk of the array; levels without parity."""
+        numbers = range(chunk * self.copies, (chunk + 1) * self.copies)
+        return [(x % self.members, x // self.members) for x in numbers]
+
+    def unit(self, number):
+        """Members of a unit, those with parity first, and its row; levels with parity."""
+        row, group = divmod(number, self.groups)
+        size = self.members // self.groups
+        p = size - 1 - row % size
+        return [group * size + (p + i) % size for i in range(size)], row
+
+
+def times(factor, shard):
+    """Each byte times a power of two, over GF(2^8) with the polynomial 0x11d."""
+    for _ in range(factor):
+        shard = shard.translate(DOUBLED)
+    return shard
+
+
+def xor(shards):
+    value = 0
+    for shard in shards:
+        value ^= int.from_bytes(shard, "little")
+    return value.to_bytes(len(shards[0]), "little")
 
 
 def round_up(value, unit):
@@ -249,7 +283,8 @@ def read_page(page, frame, root, size, generation, layout, members, log):
     found = crc64_nvme(b"".join(leaves))
     if found != root:
         log.mismatch(f"page {page}: the root of its leaves is {found:016x}, the export says {root:016x}")
-    written = -(-size // layout.stripe) * layout.chunk
+    stripes = -(-size // layout.stripe)
+    written = stripes * layout.stripe_rows * layout.chunk
     parts = []
     for device, own in zip(members, leaves):
         parts.append(device.read(frame_at, written))
@@ -261,11 +296,38 @@ def read_page(page, frame, root, size, generation, layout, members, log):
                     log.mismatch(f"page {page}: {name} of the block at {at} of {device.path} is not the leaf's")
         if any(own[written // BLOCK * 8 :]):
             log.mismatch(f"page {page}: {device.path} has leaves for blocks that were not written")
-    starts = range(0, written, layout.chunk)
-    whole = b"".join(part[start : start + layout.chunk] for start in starts for part in parts)
+    first = frame * layout.stripes
+    place = functools.partial(chunk_at, parts, frame * layout.stripes * layout.stripe_rows, layout.chunk)
+    units = range(first * layout.stripe_chunks, (first + stripes) * layout.stripe_chunks)
+    if layout.parities:
+        data = layout.members // layout.groups - layout.parities
+        units = range(units.start // data, units.stop // data)
+    chunks = []
+    for unit in units:
+        if layout.parities:
+            unit_members, row = layout.unit(unit)
+            shards = [place(member, row) for member in unit_members]
+            parity, shards = shards[: layout.parities], shards[layout.parities :]
+            sums = [xor(shards), xor([times(j, shard) for j, shard in enumerate(shards)])]
+            for name, have, computed in zip("PQ", parity, sums):
+                if have != computed:
+                    log.mismatch(f"page {page}: {name} of unit {unit} is not that of its data")
+            chunks += shards
+        else:
+            copies = [place(member, row) for member, row in layout.copies_of(unit)]
+            if any(copy != copies[0] for copy in copies):
+                log.mismatch(f"page {page}: the copies of chunk {unit} differ")
+            chunks.append(copies[0])
+    whole = b"".join(chunks)
     if any(whole[size:]):
         log.mismatch(f"page {page}: the last stripe is not zero behind the data")
     return whole[:size]
+
+
+def chunk_at(parts, first_row, chunk, member, row):
+    """The chunk of a member in a row of the array, from what was read of a frame."""
+    start = (row - first_row) * chunk
+    return parts[member][start : start + chunk]
 
 
 def read_set(arguments, log):

@@ -56,6 +56,9 @@ pub struct Offload {
     /// made in a directory of their own.
     #[arg(long = "device", value_name = "PATH", num_args = 1..)]
     pub devices: Vec<PathBuf>,
+    /// How the data is spread over the devices.
+    #[command(flatten)]
+    pub raid: Raid,
     /// Bytes that go to one device before the next one's turn. Default: the largest power of two up to 64KiB that pads
     /// a page by at most 4 %.
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use bireme_bench::environment::Environment;
 use bireme_bench::report;
 use bireme_bench::size;
-use bireme_control::raid::geometry::{Geometry, GeometryError, Level, MEMBERS_MAX, default_chunk};
+use bireme_control::raid::geometry::{Geometry, GeometryError, MEMBERS_MAX, default_chunk};
 use bireme_dataplane::device::file::Input;
 use bireme_dataplane::device::{Device, DeviceFacts, Purpose};
 use bireme_dataplane::engine::{self, Config, Handles, OffloadJob, RestoreJob, Source};
@@ -74,8 +74,9 @@ fn offload(arguments: &Offload) -> Result<(), String> {
     }
     let named = Device::open_all(&arguments.devices, Purpose::Write).map_err(sentence)?;
     let count = if is_scratch { scratch::FILES } else { members(&named, arguments.destroy_data)? };
-    let chunk = arguments.chunk.unwrap_or_else(|| default_chunk(Level::Raid0, count, arguments.page));
-    let geometry = Geometry::new(Level::Raid0, count, chunk, arguments.page).map_err(sentence)?;
+    let level = arguments.raid.level()?;
+    let chunk = arguments.chunk.unwrap_or_else(|| default_chunk(level, count, arguments.page));
+    let geometry = Geometry::new(level, count, chunk, arguments.page).map_err(sentence)?;
     let paths = match is_scratch {
         true => scratch::create(geometry, bytes, arguments.sets)?,
         false => arguments.devices.clone(),

@@ -145,8 +145,13 @@ impl<'a> Crew<'a> {
 
     /// Tells all peers something.
     pub(super) fn tell_peers(&self, port: &mut Uring, letter: impl Fn() -> ToPeer) {
-        for peer in &self.to_peers {
-            if let Ok(Some(bell)) = peer.post(letter()) {
+        self.tell_each(port, |_| letter());
+    }
+
+    /// Tells each peer something of its own.
+    pub(super) fn tell_each(&self, port: &mut Uring, letter: impl Fn(PeerId) -> ToPeer) {
+        for (peer, id) in self.to_peers.iter().zip((0..).map(PeerId)) {
+            if let Ok(Some(bell)) = peer.post(letter(id)) {
                 port.wake(bell);
             }
         }

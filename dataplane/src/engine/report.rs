@@ -63,6 +63,7 @@ pub(super) fn outcome(mut ran: Ran) -> Outcome {
             sum.writes += traffic.writes;
             sum.reads += traffic.reads;
         }
+        devices.iter_mut().zip(&peer.healed).for_each(|(sum, healed)| sum.healed.add(*healed));
     }
     let (ring, balance) = (ring_facts(&ran), balance(&ran));
     Outcome {
@@ -144,7 +145,7 @@ fn ring_facts(ran: &Ran) -> RingFacts {
         paging: effective.paging.to_owned(),
         depth_asked: ran.depth_asked.unwrap_or(super::sizing::DEPTH),
         depth: u32::from(ran.array.slots),
-        slot_bytes: u64::from(ran.array.slot_bytes()),
+        slot_bytes: u64::from(ran.array.slot_data_bytes()),
         request_bytes: u64::from(ran.array.request_bytes),
         iou_workers: ran.workers,
     }

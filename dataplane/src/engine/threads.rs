@@ -23,7 +23,7 @@ use crate::pool::error::PoolError;
 use crate::port::uring::{Effective, SetupError, Uring};
 use crate::port::{Next, Port};
 use crate::requests::Traffic;
-use crate::telemetry::{HandOvers, Latencies, State, TimeStates};
+use crate::telemetry::{HandOvers, Healed, Latencies, State, TimeStates};
 
 /// Tells the threads to begin, or to leave because another could not.
 pub(super) struct Start {
@@ -84,6 +84,7 @@ impl Gate {
 pub(super) struct PeerFigures {
     pub(super) outcome: PeerOutcome,
     pub(super) traffic: Box<[Traffic]>,
+    pub(super) healed: Box<[Healed]>,
     pub(super) hand_overs: HandOvers,
     /// `None` of a peer that has died.
     pub(super) effective: Option<Effective>,
@@ -102,7 +103,13 @@ impl PeerFigures {
             latency: Latencies::new(),
             died: true,
         };
-        PeerFigures { outcome, traffic: Box::default(), hand_overs: HandOvers::new(), effective: None }
+        PeerFigures {
+            outcome,
+            traffic: Box::default(),
+            healed: Box::default(),
+            hand_overs: HandOvers::new(),
+            effective: None,
+        }
     }
 }
 
@@ -257,7 +264,7 @@ pub(super) fn cores(config: &Config) -> Result<(Vec<Option<CoreId>>, Option<Stri
 /// The thread's system time, which the kernel counts, is taken out of the states in which it was in the kernel.
 fn figures(id: PeerId, core: Option<usize>, peer: Peer<Uring>) -> PeerFigures {
     let (desk, hand_overs, transfers) = peer.into_figures();
-    let Desk { requests, mut stopwatch, bytes, .. } = desk;
+    let Desk { requests, mut stopwatch, bytes, healed, .. } = desk;
     let now = requests.now();
     stopwatch.switch(now, State::Idle);
     let system = getrusage(UsageWho::RUSAGE_THREAD).map_or(Nanos::ZERO, |usage| {
@@ -271,5 +278,6 @@ fn figures(id: PeerId, core: Option<usize>, peer: Peer<Uring>) -> PeerFigures {
     let times = stopwatch.totals();
     let achieved_depth = depth.mean();
     let outcome = PeerOutcome { peer: id, core, bytes, transfers, times, achieved_depth, latency, died: false };
-    PeerFigures { outcome, traffic, hand_overs, effective: Some(port.effective().clone()) }
+    let healed = healed.total().into();
+    PeerFigures { outcome, traffic, healed, hand_overs, effective: Some(port.effective().clone()) }
 }

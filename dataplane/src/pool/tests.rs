@@ -173,6 +173,18 @@ fn a_mirror_is_marked_before_it_is_copied_over() {
 }
 
 #[test]
+fn a_pool_has_the_level_that_it_was_made_with() {
+    let given = members(&SIZES);
+    let world = World::new(6, &SIZES);
+    let mirror = Shape { geometry: Geometry::new(Level::Raid1, 2, 4096, 64 << 10).expect("a usable shape") };
+    let pool = Pool::open_or_create(&given, mirror, false, &mut port(&world)).expect("blank devices");
+    pool.close(&mut port(&world)).expect("sound devices");
+    let error = create(&world, &given).expect_err("another level").to_string();
+    assert!(error.contains("has RAID 1 over 2 devices") && error.contains("RAID 0 over 2 devices"), "{error}");
+    assert_eq!(Pool::open(&given, &mut port(&world)).expect("ours").geometry(), mirror.geometry);
+}
+
+#[test]
 fn garbage_on_a_device_never_panics() {
     let given = members(&SIZES);
     for seed in 0..20u64 {

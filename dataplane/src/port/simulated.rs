@@ -111,6 +111,11 @@ impl World {
         self.0.borrow_mut().faults.errno_at.insert(step, errno);
     }
 
+    /// This 4 KiB block of a disk cannot be read until it is written.
+    pub fn bad_block(&self, disk: usize, offset: u64) {
+        self.0.borrow_mut().faults.bad_blocks.insert((disk, offset / BLOCK));
+    }
+
     /// So many requests of a million end with EIO.
     pub fn error_rate(&self, per_million: u32) {
         self.0.borrow_mut().faults.errors_per_million = per_million;
@@ -407,3 +412,4 @@ fn power_is_off() -> io::Error {
 }
 
 const SECTOR: u64 = 512;
+const BLOCK: u64 = 4096;

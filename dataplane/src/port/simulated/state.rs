@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bireme_control::units::Nanos;
 
 use super::disk::Disk;
-use super::{Operation, PortNumber, Random, Request, SECTOR, Started, Ticket, power_is_off};
+use super::{BLOCK, Operation, PortNumber, Random, Request, SECTOR, Started, Ticket, power_is_off};
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -35,6 +35,8 @@ pub(super) struct Faults {
     pub(super) errno_at: BTreeMap<u64, i32>,
     pub(super) hang_at: Option<u64>,
     pub(super) hung: BTreeSet<usize>,
+    /// Blocks of disks that cannot be read.
+    pub(super) bad_blocks: BTreeSet<(usize, u64)>,
     pub(super) errors_per_million: u32,
     pub(super) short_per_million: u32,
     pub(super) stalls_per_million: u32,
@@ -94,6 +96,7 @@ impl State {
             errno_at: BTreeMap::new(),
             hang_at: None,
             hung: BTreeSet::new(),
+            bad_blocks: BTreeSet::new(),
             errors_per_million: 0,
             short_per_million: 20_000,
             stalls_per_million: 0,
@@ -186,6 +189,9 @@ impl State {
         let work = match request.operation {
             Operation::Read(_) | Operation::ReadWoven(_) => Work::Read { offset: request.offset, bytes: fate.moved },
             Operation::Write(_) | Operation::WriteWoven(_) => {
+                for block in blocks(request.offset, fate.moved) {
+                    self.faults.bad_blocks.remove(&(disk, block));
+                }
                 Work::Write { offset: request.offset, data: Rc::from(&data[..fate.moved as usize]) }
             }
             Operation::Flush => Work::Flush { mark: self.disks[disk].mark() },
@@ -200,6 +206,10 @@ impl State {
         let mut errno = self.faults.errno_at.get(&self.steps).copied();
         if errno.is_none() && self.random.chance(self.faults.errors_per_million) {
             errno = Some(libc::EIO);
+        }
+        if let (None, Some(disk), Operation::Read(_) | Operation::ReadWoven(_)) = (errno, disk, request.operation) {
+            let is_bad = |block| self.faults.bad_blocks.contains(&(disk, block));
+            errno = blocks(request.offset, bytes).any(is_bad).then_some(libc::ENODATA);
         }
         let end = disk.and_then(|disk| self.disks.get(disk)).map(Disk::bytes);
         let room = end.and_then(|end| end.checked_sub(request.offset));
@@ -236,6 +246,11 @@ impl State {
         }
         bytes
     }
+}
+
+/// The blocks that a request touches.
+fn blocks(offset: u64, bytes: u32) -> impl Iterator<Item = u64> {
+    offset / BLOCK..(offset + u64::from(bytes)).div_ceil(BLOCK)
 }
 
 /// What becomes of one request.

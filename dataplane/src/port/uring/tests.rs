@@ -3,6 +3,8 @@
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 
+use bireme_control::raid::geometry::{Geometry, Level};
+
 use super::*;
 use crate::buffer::Span;
 
@@ -71,7 +73,8 @@ fn a_woven_write_puts_the_columns_in_the_order_of_the_file() {
         let (row, column) = (u32::from(chunk) / 2, u32::from(chunk) % 2);
         port.region_mut().bytes_mut(Span::new(column * 8192 + row * 4096, 4096)).fill(chunk + 1);
     }
-    let weave = Weave { offset: 0, chunk_bytes: 4096, column_bytes: 8192, columns: 2, bytes: 16384, skip: 0 };
+    let geometry = Geometry::new(Level::Raid0, 2, 4096, 16384).expect("a usable shape");
+    let weave = Weave { offset: 0, geometry, row: 0, copy: 0, column_bytes: 8192, bytes: 16384, skip: 0 };
     for fixed in [true, false] {
         port.effective.woven_fixed = fixed && port.effective.woven_fixed;
         assert_eq!(one(&mut port, 0, 0, Operation::WriteWoven(weave)), Ok(16384));
