@@ -103,6 +103,9 @@ impl Pool {
         let place = Place { given: usize::from(*file), file: *file, path: path.clone(), slots: [1; 2], generation: 0 };
         self.places[row] = Some(place);
         self.newest.watermark = 0;
+        // What was said of the member is past.
+        let past = format!("member {member} has failed");
+        self.notes.retain(|note| !note.starts_with(&past));
         self.write_superblocks(port)?;
         // The mirror of a member that is being rebuilt does not count before: the order does no harm.
         let source = self.active().next().and_then(|row| self.places[row].clone());
