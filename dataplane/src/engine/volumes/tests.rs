@@ -167,13 +167,17 @@ const LEVELS: [(Level, usize, usize); 5] = [
 #[test]
 fn what_is_written_in_one_life_is_read_in_the_next() {
     for (seed, (level, members, _)) in (0..).zip(LEVELS.into_iter().chain([(Level::Raid0, 3, 0)])) {
-        let (world, shape) = new_volume(level, members, seed);
-        let (copy, model) = script(seed);
-        let mut life = Life::new(world.clone(), shape);
-        let kept = life.serve(&copy);
-        assert!(kept.halt.is_none() && kept.lost.is_empty(), "{level}: {kept:?}");
-        life.close();
-        assert!(read(world.reboot(), shape) == model, "{level}: not what was written");
+        for close in [true, false] {
+            let (world, shape) = new_volume(level, members, seed);
+            let (copy, model) = script(seed);
+            let mut life = Life::new(world.clone(), shape);
+            let kept = life.serve(&copy);
+            assert!(kept.halt.is_none() && kept.lost.is_empty(), "{level}: {kept:?}");
+            if close {
+                life.close();
+            }
+            assert!(read(world.reboot(), shape) == model, "{level}, closed {close}: not what was written");
+        }
     }
 }
 
