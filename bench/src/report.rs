@@ -18,6 +18,7 @@ mod table;
 pub use columns::Columns;
 pub use picture::to_svg;
 pub use table::to_table;
+pub(crate) use table::{heading, paragraphs, surroundings};
 
 /// An outcome as JSON: its own fields, what is derived from them, and the environment.
 pub fn to_json(outcome: &Outcome, environment: &Environment) -> Value {
@@ -98,9 +99,12 @@ mod tests {
             "/balance/hand_overs/0/reason",
             "/balance/hand_overs/0/share",
             "/devices/0/path",
+            "/devices/0/state",
             "/devices/0/bytes",
             "/devices/0/writes",
             "/devices/0/reads",
+            "/devices/0/blocks_damaged",
+            "/devices/0/blocks_reconstructed",
             "/latency_ns/p50",
             "/latency_ns/p90",
             "/latency_ns/p99",

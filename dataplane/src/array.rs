@@ -1,6 +1,7 @@
 //! The shape of one array in a peer's memory: how a slot and the leaves of a run of pages are laid out.
 //!
-//! A slot lies by member, so that what goes to one device is one piece of memory and needs no gathering:
+//! A slot lies by member, so that what goes to one device is one piece of memory and needs no gathering. It holds whole
+//! stripes, with parity and copies in their places:
 //!
 //! ```text
 //!   region   [slot 0][slot 1] ... | [run 0 leaves][run 1 leaves] ...
@@ -20,7 +21,7 @@ pub struct Array {
     pub geometry: Geometry,
     /// Where frames and leaves lie on the devices.
     pub layout: Layout,
-    /// Stripes of one slot.
+    /// Rows of one slot, in whole stripes.
     pub slot_rows: u32,
     /// Slots of one peer.
     pub slots: u16,
@@ -48,14 +49,24 @@ impl Array {
         self.geometry().members()
     }
 
+    /// Whether a member can be missed at all.
+    pub fn is_redundant(&self) -> bool {
+        self.geometry.parities() > 0 || self.geometry.copies() > 1
+    }
+
     /// Bytes of a slot on each member.
     pub fn column_bytes(&self) -> u32 {
         self.slot_rows * self.geometry().chunk_bytes()
     }
 
-    /// Bytes of a slot.
+    /// Bytes of a slot, parity and copies included.
     pub fn slot_bytes(&self) -> u32 {
         self.column_bytes() * u32::from(self.members())
+    }
+
+    /// Bytes of data that a slot holds.
+    pub fn slot_data_bytes(&self) -> u32 {
+        self.data_bytes(self.slot_rows)
     }
 
     /// Bytes of all that one peer keeps in its region.
@@ -64,19 +75,35 @@ impl Array {
         u64::from(self.slot_bytes()) * u64::from(self.slots) + run * u64::from(self.runs)
     }
 
-    /// Requests to devices that one slot makes.
+    /// Requests to devices that one slot makes when all of it is written.
     pub fn requests_of_slot(&self) -> u32 {
         self.column_bytes().div_ceil(self.request_bytes) * u32::from(self.members())
     }
 
-    /// Requests that one peer can have under way: all slots, the leaves of all runs, and its flushes.
-    pub fn requests(&self) -> u32 {
-        self.requests_of_slot() * u32::from(self.slots) + (u32::from(self.runs) + 1) * u32::from(self.members())
+    /// The most requests that one slot makes: whoever reads the data alone makes one more at each gap that parity or
+    /// another copy leaves in a column.
+    pub fn requests_of_slot_at_most(&self) -> u32 {
+        let gaps = match (self.geometry.parities(), self.geometry.copies()) {
+            (0, 2) if self.geometry.stripe_rows() == 2 => self.slot_rows.div_ceil(2) + 1,
+            (0, _) => 0,
+            _ => self.slot_rows.div_ceil(u32::from(self.geometry.group_members())) + 1,
+        };
+        self.requests_of_slot() + gaps * u32::from(self.members())
     }
 
-    /// Chunks of one slot, the pieces of its woven request.
+    /// Requests that one peer can have under way: all slots, the leaves of all runs, and its flushes.
+    pub fn requests(&self) -> u32 {
+        self.requests_of_slot_at_most() * u32::from(self.slots) + (u32::from(self.runs) + 1) * u32::from(self.members())
+    }
+
+    /// Chunks of data of one slot, the pieces of its woven request.
     pub fn slot_chunks(&self) -> u32 {
-        self.slot_rows * u32::from(self.members())
+        self.slot_data_bytes() / self.geometry.chunk_bytes()
+    }
+
+    /// All of a slot.
+    pub fn slot(&self, slot: u16) -> Span {
+        Span::new(u32::from(slot) * self.slot_bytes(), self.slot_bytes())
     }
 
     /// Where a member's part of a slot lies.
@@ -85,16 +112,16 @@ impl Array {
         Span::new(start, rows * self.geometry().chunk_bytes())
     }
 
-    /// A slot's memory in the order of the data.
-    pub fn weave(&self, slot: u16, bytes: u32) -> Weave {
-        Weave {
-            offset: u32::from(slot) * self.slot_bytes(),
-            chunk_bytes: self.geometry().chunk_bytes(),
-            column_bytes: self.column_bytes(),
-            columns: self.members(),
-            bytes,
-            skip: 0,
-        }
+    /// A slot's memory in the order of the data, from a row of the array on, as this copy of it has it.
+    pub fn weave(&self, slot: u16, row: u64, copy: u16, bytes: u32) -> Weave {
+        let (geometry, column_bytes) = (self.geometry, self.column_bytes());
+        Weave { offset: u32::from(slot) * self.slot_bytes(), geometry, row, copy, column_bytes, bytes, skip: 0 }
+    }
+
+    /// All leaves of a run: the columns of all members, each of [`Array::leaf_column_bytes`].
+    pub fn run_leaves(&self, run: u16) -> Span {
+        let bytes = u32::from(self.members()) * self.leaf_column_bytes();
+        Span::new(u32::from(self.slots) * self.slot_bytes() + u32::from(run) * bytes, bytes)
     }
 
     /// Where a member's leaf blocks of the first `pages` pages of a run lie.
@@ -116,12 +143,23 @@ impl Array {
         Span::new(row * chunk_leaves, rows * chunk_leaves)
     }
 
-    /// Stripes that hold `bytes` of a page.
+    /// Rows of the whole stripes that hold `bytes` of a page.
     pub fn rows_of(&self, bytes: u32) -> u32 {
-        bytes.div_ceil(self.geometry().stripe_bytes())
+        bytes.div_ceil(self.geometry().stripe_bytes()) * self.geometry().stripe_rows()
     }
 
-    fn leaf_column_bytes(&self) -> u32 {
+    /// Bytes of data in so many rows of whole stripes.
+    pub fn data_bytes(&self, rows: u32) -> u32 {
+        rows / self.geometry().stripe_rows() * self.geometry().stripe_bytes()
+    }
+
+    /// The row of the array that a row of a frame is.
+    pub fn array_row(&self, frame: u64, row: u32) -> u64 {
+        frame * u64::from(self.geometry().frame_rows()) + u64::from(row)
+    }
+
+    /// Bytes of a member's leaf blocks of all pages of a run.
+    pub fn leaf_column_bytes(&self) -> u32 {
         u32::from(self.run_pages) * self.leaf_bytes()
     }
 }

@@ -11,7 +11,7 @@
 use std::io;
 use std::ptr::NonNull;
 
-use bireme_control::raid::geometry::BLOCK_BYTES;
+use bireme_control::raid::geometry::{BLOCK_BYTES, Geometry};
 
 /// Some bytes of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,23 +43,25 @@ impl Span {
 
 /// The segments of a slot in the order of a file's bytes.
 ///
-/// A slot lies by member, so that each device's chunks are one piece of memory; a file has the chunks of a stripe in
-/// order. So the file's bytes are woven from the columns, a chunk of each in turn:
+/// A slot lies by member, so that each device's chunks are one piece of memory; a file has the chunks of data in order.
+/// So the file's bytes are woven from the columns, a chunk from where the geometry has placed it:
 ///
 /// ```text
-///   memory   [m0 r0][m0 r1] [m1 r0][m1 r1]
-///   file     [m0 r0][m1 r0] [m0 r1][m1 r1]
+///   memory   [m0: d0 d2][m1: d1 P ][m2: P  d3]      of two rows of a RAID 5
+///   file     d0 d1 d2 d3
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weave {
     /// Where the first column starts in the region.
     pub offset: u32,
-    /// Bytes of one chunk.
-    pub chunk_bytes: u32,
+    /// Where chunks lie.
+    pub geometry: Geometry,
+    /// The row of the array that the columns begin with: the first of a stripe.
+    pub row: u64,
+    /// Which copy of the data.
+    pub copy: u16,
     /// Bytes from one column's start to the next.
     pub column_bytes: u32,
-    /// How many columns: the members of the array.
-    pub columns: u16,
     /// Bytes of the file; the last chunk may be partial.
     pub bytes: u32,
     /// Bytes of the file to pass over at the start, for the rest of a short answer.
@@ -69,14 +71,16 @@ pub struct Weave {
 impl Weave {
     /// The pieces of memory, in the order of the file.
     pub fn spans(self) -> impl Iterator<Item = Span> + Clone {
-        let end = self.skip + self.bytes;
-        let first = self.skip / self.chunk_bytes;
-        (first..end.div_ceil(self.chunk_bytes)).map(move |index| {
-            let start = (index * self.chunk_bytes).max(self.skip);
-            let stop = ((index + 1) * self.chunk_bytes).min(end);
-            let (row, column) = (index / u32::from(self.columns), index % u32::from(self.columns));
-            let chunk = self.offset + column * self.column_bytes + row * self.chunk_bytes;
-            Span::new(chunk + (start - index * self.chunk_bytes), stop - start)
+        let (geometry, end) = (self.geometry, self.skip + self.bytes);
+        let chunk_bytes = geometry.chunk_bytes();
+        let first = self.row / u64::from(geometry.stripe_rows()) * u64::from(geometry.stripe_chunks());
+        (self.skip / chunk_bytes..end.div_ceil(chunk_bytes)).map(move |index| {
+            let start = (index * chunk_bytes).max(self.skip);
+            let stop = ((index + 1) * chunk_bytes).min(end);
+            let place = geometry.place(first + u64::from(index), self.copy);
+            let row = u32::try_from(place.row - self.row).expect("a slot has few rows");
+            let chunk = self.offset + u32::from(place.member) * self.column_bytes + row * chunk_bytes;
+            Span::new(chunk + (start - index * chunk_bytes), stop - start)
         })
     }
 }
@@ -360,6 +364,8 @@ const _: () = assert!(BLOCK as u64 == BLOCK_BYTES);
 
 #[cfg(test)]
 mod tests {
+    use bireme_control::raid::geometry::Level;
+
     use super::*;
 
     #[test]
@@ -394,12 +400,20 @@ mod tests {
     }
 
     #[test]
-    fn a_weave_takes_a_chunk_of_each_column_in_turn() {
-        let weave = Weave { offset: 100, chunk_bytes: 10, column_bytes: 20, columns: 3, bytes: 35, skip: 0 };
-        let spans: Vec<_> = weave.spans().map(|s| (s.offset, s.bytes)).collect();
-        assert_eq!(spans, [(100, 10), (120, 10), (140, 10), (110, 5)]);
-        let rest = Weave { skip: 14, bytes: 21, ..weave };
-        let spans: Vec<_> = rest.spans().map(|s| (s.offset, s.bytes)).collect();
-        assert_eq!(spans, [(124, 6), (140, 10), (110, 5)]);
+    fn a_weave_takes_the_chunks_from_where_they_lie() {
+        let weave = |level, members, row, copy| {
+            let geometry = Geometry::new(level, members, 4096, 65536).expect("a usable shape");
+            Weave { offset: 1 << 20, geometry, row, copy, column_bytes: 8192, bytes: 10_000, skip: 0 }
+        };
+        let pieces = |weave: Weave| -> Vec<(u32, u32)> {
+            weave.spans().map(|span| ((span.offset - (1 << 20)) / 4096, span.bytes)).collect()
+        };
+        let striped = weave(Level::Raid0, 2, 6, 0);
+        assert_eq!(pieces(striped), [(0, 4096), (2, 4096), (1, 1808)]);
+        assert_eq!(pieces(Weave { skip: 5000, bytes: 5000, ..striped }), [(2, 3192), (1, 1808)]);
+        // Row 1 of three has its parity on member 1, row 2 on member 0.
+        assert_eq!(pieces(weave(Level::Raid5, 3, 1, 0)), [(4, 4096), (0, 4096), (3, 1808)]);
+        assert_eq!(pieces(weave(Level::Raid10, 3, 4, 0)), [(0, 4096), (4, 4096), (3, 1808)]);
+        assert_eq!(pieces(weave(Level::Raid10, 3, 4, 1)), [(2, 4096), (1, 4096), (5, 1808)]);
     }
 }

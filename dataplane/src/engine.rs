@@ -6,10 +6,12 @@
 //!    '---- Committed ----'  '------- Page, Flushed ---'        control: publishes orders on the board
 //! ```
 //!
-//! [`offload`] writes sets, [`restore`] reads one. Both end with all threads joined and every device released, whatever
+//! [`offload`] writes sets, [`restore`] reads one, [`mend`] puts it right on the devices, [`volumes`] serves volumes. All
+//! end with all threads joined and every device released, whatever
 //! happened; what went wrong is one sentence. There is one exception, which is the kernel's: a thread whose flush is not
 //! answered cannot end before it is, and [`Config::on_stuck`] is told.
 
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -25,19 +27,23 @@ use crate::message::Failure;
 use crate::outcome::Outcome;
 use crate::peer::Rate;
 use crate::pool::error::PoolError;
-use crate::pool::{Member, Pool, Shape};
+use crate::pool::volumes::VolumeError;
+use crate::pool::{Member, Pool, Shape, Standing};
 use crate::port::Bell;
 use crate::port::uring::{Bells, SetupError, Uring, Wishes};
 use crate::telemetry::Gauges;
 
 mod crew;
+mod mending;
 mod metadata;
 mod offloading;
 mod report;
 mod restoring;
 pub mod sizing;
 mod threads;
+pub mod volumes;
 
+pub use mending::{MendJob, Mending, mend};
 pub use metadata::{Metadata, Set, metadata};
 pub use offloading::offload;
 pub use restoring::restore;
@@ -189,6 +195,9 @@ pub enum EngineError {
     /// A pool that cannot be opened.
     #[error(transparent)]
     Pool(#[from] PoolError),
+    /// A volume that cannot be made or opened.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
     /// An output that cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
@@ -231,11 +240,16 @@ pub enum EngineError {
     Died,
 }
 
-/// A pool as the engine has it: opened, with the devices in the order of its members.
+/// A pool as the engine has it: opened, with the devices in the order of its members, and then of its spares.
 struct Opened {
     pool: Pool,
-    devices: Vec<Device>,
+    devices: Vec<Option<Device>>,
     origin: Instant,
+}
+
+/// The files of these devices, with gaps for those that are absent.
+fn files(devices: &[Option<Device>]) -> Vec<Option<BorrowedFd<'_>>> {
+    devices.iter().map(|device| device.as_ref().map(Device::as_fd)).collect()
 }
 
 /// Opens the devices' pool with a port of this thread, which is closed again before the others are built.
@@ -245,30 +259,45 @@ fn open(
     how: impl FnOnce(&[Member], &mut Uring) -> Result<Pool, PoolError>,
 ) -> Result<Opened, EngineError> {
     let origin = Instant::now();
-    let members: Vec<Member> =
-        devices.iter().map(|device| Member { path: device.path().to_owned(), bytes: device.bytes() }).collect();
-    let mut port = main_port(&devices, origin, &Bells::new(1), Bell(0), patience)?;
+    let members: Vec<Member> = devices.iter().map(member).collect();
+    let files: Vec<_> = devices.iter().map(|device| Some(device.as_fd())).collect();
+    let mut port = main_port(&files, origin, &Bells::new(1), Bell(0), patience)?;
     let pool = how(&members, &mut port)?;
     let mut given: Vec<Option<Device>> = devices.into_iter().map(Some).collect();
-    let devices = pool.order().iter().filter_map(|&index| given[index].take()).collect();
+    let devices = pool.order().iter().map(|&index| given[index?].take()).collect();
     Ok(Opened { pool, devices, origin })
+}
+
+/// Whose these devices are, for callers that must know before they can say what they want.
+///
+/// # Errors
+/// They are of different pools, or too few of one.
+pub fn standing(devices: &[Device]) -> Result<Standing, EngineError> {
+    let members: Vec<Member> = devices.iter().map(member).collect();
+    let files: Vec<_> = devices.iter().map(|device| Some(device.as_fd())).collect();
+    let patience = Config::default().hang_limit;
+    let mut port = main_port(&files, Instant::now(), &Bells::new(1), Bell(0), patience)?;
+    Ok(Pool::inspect(&members, &mut port)?)
+}
+
+fn member(device: &Device) -> Member {
+    Member { path: device.path().to_owned(), bytes: device.bytes() }
 }
 
 /// A port for metadata: a few requests at a time, in memory that registers under any limit.
 fn main_port(
-    devices: &[Device],
+    files: &[Option<BorrowedFd<'_>>],
     origin: Instant,
     bells: &Bells,
     bell: Bell,
     patience: Nanos,
 ) -> Result<Uring, SetupError> {
-    let files: Vec<_> = devices.iter().map(Device::as_fd).collect();
-    let limit = metadata_requests(u16::try_from(devices.len()).expect("few devices"));
+    let limit = metadata_requests(u16::try_from(files.len()).expect("few devices"));
     let bells = bells.clone();
     // A thread without devices only sleeps in its port.
-    let region_bytes = if devices.is_empty() { 4096 } else { METADATA_REGION };
+    let region_bytes = if files.is_empty() { 4096 } else { METADATA_REGION };
     let region_bytes = usize::try_from(region_bytes).expect("small");
-    Uring::new(&Wishes { files: &files, region_bytes, limit, weave_pieces: 0, origin, bells, bell, patience })
+    Uring::new(&Wishes { files, region_bytes, limit, weave_pieces: 0, origin, bells, bell, patience })
 }
 
 /// Requests that a port for metadata can have under way.

@@ -18,6 +18,11 @@ use crate::port::Port;
 pub mod offload;
 pub mod restore;
 
+pub use restore::Mend;
+
+#[cfg(test)]
+mod tests;
+
 /// What a peer works at.
 #[derive(Clone, Debug)]
 pub enum Job {
@@ -33,9 +38,10 @@ impl Job {
         Job::Offload(offload::Offload { input })
     }
 
-    /// The job of reading a set whose pages have these roots, into the file with this index or for the checks alone.
-    pub fn restore(roots: Arc<[u64]>, output: Option<u16>) -> Job {
-        Job::Restore(restore::Restore { roots, output })
+    /// The job of reading a set whose pages have these roots, into the file with this index or for the checks alone, and of
+    /// mending what is wrong on the devices.
+    pub fn restore(roots: Arc<[u64]>, output: Option<u16>, mend: Mend) -> Job {
+        Job::Restore(restore::Restore { roots, output, mend })
     }
 
     pub(crate) fn open<P: Port>(&self, desk: &mut Desk<P>, now: Nanos, run: u16) {
@@ -48,7 +54,7 @@ impl Job {
     pub(crate) fn start<P: Port>(&self, desk: &mut Desk<P>, now: Nanos, slot: u16) {
         match self {
             Job::Offload(job) => job.start(desk, now, slot),
-            Job::Restore(_) => restore::start(desk, now, slot),
+            Job::Restore(job) => job.start(desk, now, slot),
         }
     }
 

@@ -73,6 +73,16 @@ impl Layout {
         (layout.end().checked_add(ZONE_BYTES)? <= device_bytes).then_some(layout)
     }
 
+    /// Whether all of it lies within a device of this size.
+    pub fn fits(&self, device_bytes: u64) -> bool {
+        device_bytes / BLOCK_BYTES * BLOCK_BYTES >= self.device_bytes_min()
+    }
+
+    /// The least size of a member.
+    pub fn device_bytes_min(&self) -> u64 {
+        self.end() + ZONE_BYTES
+    }
+
     /// How many frames.
     pub fn frames(&self) -> u64 {
         self.frames
@@ -183,6 +193,8 @@ mod tests {
         let Err(LayoutError::TooSmall { have, need }) = Layout::new(geometry, 1 << 20) else { panic!("too small") };
         assert_eq!(have, 1 << 20);
         assert_eq!(Layout::new(geometry, need).expect("what it asked for").frames(), 1);
+        let least = Layout::new(geometry, need).expect("what it asked for");
+        assert!(least.device_bytes_min() == need && least.fits(need) && !least.fits(need - 1));
         assert!(Layout::new(geometry, need - 1).is_err());
         assert!(Layout::new(geometry, 0).is_err());
     }

@@ -9,6 +9,9 @@
 //! The older set's frames are free when the newer is durable. Frames of a set that its map leaves out, because a page
 //! was written twice in the end game, are free when the set has settled: until then somebody may still write to them.
 //!
+//! A member that is lost, by a peer or by the ledger itself, is marked as failed on all others before anything more is
+//! committed; then the peers are told, and the run goes on, if the array survives it.
+//!
 //! A turn reads the inbox, moves the sets on, drives the replay and posts what there is to say. Nothing in it waits: a
 //! letter that does not fit into a mailbox stays here until the next turn.
 //!
@@ -29,6 +32,7 @@ use bireme_control::units::{Extent, Nanos, PeerId};
 use self::frames::Frames;
 use self::living::Living;
 use self::post::Post;
+use self::roster::Roster;
 use self::set::{Outstanding, Phase};
 use self::task::Replay;
 use crate::message::{Committed, Failure, Page, ToLedger, ToMain, ToPeer};
@@ -38,10 +42,13 @@ use crate::pool::error::PoolError;
 use crate::port::{Next, Port};
 use crate::queue::Mailbox;
 
+pub(crate) mod errands;
 pub(crate) mod frames;
 pub(crate) mod image;
 mod living;
+mod losses;
 mod post;
+mod roster;
 mod set;
 pub mod store;
 pub mod task;
@@ -68,7 +75,7 @@ pub struct Sharing {
     pub learnt: Learnt,
 }
 
-/// The owner of a pool's metadata. The files of its port are the members by index.
+/// The owner of a pool's metadata. The files of its port are the members by index, and then the spares.
 #[derive(Debug)]
 pub struct Ledger<P: Port> {
     pool: Pool,
@@ -90,6 +97,8 @@ pub struct Ledger<P: Port> {
     /// Plans stay here so that their last owner, who frees the memory, is never a peer.
     plans: Vec<Arc<Plan>>,
     replay: Replay,
+    /// What is known of the members and not yet durable.
+    roster: Roster,
     failed: bool,
     /// The port cannot be used any more.
     broken: bool,
@@ -104,8 +113,11 @@ impl<P: Port> Ledger<P> {
         let newest = pool.newest_set();
         let pages = newest.and_then(|set| pool.store().pages(set.number).ok()).unwrap_or_default();
         let held = frames::runs_of(pages.iter().map(|page| page.frame).collect());
+        let devices = pool.rows().len();
+        let memory = port.region().all().bytes - Roster::region_bytes(devices);
         Ledger {
-            replay: pool.replay(&port),
+            replay: pool.replay(memory),
+            roster: Roster::new(memory, devices),
             free: pool.free_frames(),
             held,
             number_next: newest.map_or(1, |set| set.number + 1),
@@ -131,15 +143,16 @@ impl<P: Port> Ledger<P> {
     pub fn turn(&mut self, now: Nanos) -> Next {
         let more = self.read_inbox();
         self.reap();
-        if let Some(failure) = self.replay.hung(now, self.patience) {
+        if let Some(failure) = self.replay.hung(now, self.patience).or_else(|| self.roster.hung(now, self.patience)) {
             self.give_up(failure);
         }
+        self.drive_roster(now);
         self.finish_commit(now);
         self.start_commit();
         if !self.broken {
             self.replay.drive(&mut self.port, now);
         }
-        let idle = self.replay.is_done() || self.broken;
+        let idle = self.is_settled() || self.broken;
         if self.stopping && idle && !self.stopped {
             self.stopped = true;
             self.post.main(ToMain::Stopped);
@@ -148,7 +161,7 @@ impl<P: Port> Ledger<P> {
         if more || !posted || self.stopped || !self.inbox.doze() {
             return Next::Ready;
         }
-        let oldest = self.replay.oldest().filter(|_| !self.broken);
+        let oldest = [self.replay.oldest(), self.roster.oldest()].into_iter().flatten().min().filter(|_| !self.broken);
         oldest.map_or(Next::Event, |since| Next::At(since + self.patience + Nanos(1)))
     }
 
@@ -207,7 +220,7 @@ impl<P: Port> Ledger<P> {
     /// # Errors
     /// A device refused a request. What was committed stays committed.
     pub fn close(mut self) -> Result<P, PoolError> {
-        if !self.failed && self.replay.is_done() && self.port.in_flight() == 0 {
+        if !self.failed && self.is_settled() && self.port.in_flight() == 0 {
             self.pool.close(&mut self.port)?;
         }
         Ok(self.port)
@@ -233,8 +246,9 @@ impl<P: Port> Ledger<P> {
                 self.stopping = true;
                 self.tell_peers(&ToPeer::Stop);
             }
-            ToLedger::Failed { failure, .. } | ToLedger::Lost { failure, .. } => return Err(failure),
+            ToLedger::Failed { failure, .. } => return Err(failure),
             _ if self.failed => {}
+            ToLedger::Lost { member, failure } => self.heard_of_loss(member, failure)?,
             ToLedger::Prepare { sequence, bytes, origin } => {
                 self.waiting.push_back((sequence, bytes, origin));
                 if self.sets.len() + self.waiting.len() > OUTSTANDING_MAX {
@@ -380,7 +394,7 @@ impl<P: Port> Ledger<P> {
 
     /// One transaction in memory for the oldest set, when it is flushed and none is being replayed.
     fn start_commit(&mut self) {
-        if self.failed || !self.replay.is_done() {
+        if self.failed || !self.is_settled() {
             return;
         }
         let Some(set) = self.sets.front_mut().filter(|set| set.phase == Phase::Flushed) else { return };
@@ -396,10 +410,10 @@ impl<P: Port> Ledger<P> {
         }
     }
 
-    /// The transaction is durable on all mirrors: say so, and free what the set before held.
+    /// The transaction is durable on all mirrors, and who does not count is too: say so, and free what the set before held.
     fn finish_commit(&mut self, now: Nanos) {
         let committing = self.sets.front().is_some_and(|set| set.phase == Phase::Committing);
-        if self.broken || !committing || !self.replay.is_done() {
+        if self.broken || !committing || !self.is_settled() {
             return;
         }
         let Some(set) = self.sets.pop_front() else { return };
@@ -425,11 +439,8 @@ impl<P: Port> Ledger<P> {
 
     fn reap(&mut self) {
         while let Some(end) = self.port.reap() {
-            if self.broken {
-                continue;
-            }
-            if let Err(failure) = self.replay.ended(end) {
-                self.give_up(failure);
+            if !self.broken {
+                self.answered(end);
             }
         }
     }
@@ -440,8 +451,8 @@ impl<P: Port> Ledger<P> {
             return;
         }
         self.failed = true;
-        let committing = |set: &Outstanding| set.phase == Phase::Committing && !self.replay.is_done();
-        self.sets.retain(committing);
+        let settled = self.is_settled();
+        self.sets.retain(|set| set.phase == Phase::Committing && !settled);
         self.waiting.clear();
         self.post.main(ToMain::Failed(failure));
         self.tell_peers(&ToPeer::Stop);
@@ -450,7 +461,7 @@ impl<P: Port> Ledger<P> {
     /// The same, when the ledger's own devices cannot be used: the replay ends here.
     fn give_up(&mut self, failure: Failure) {
         self.broken = true;
-        let committing = self.sets.front().filter(|set| set.phase == Phase::Committing && !self.replay.is_done());
+        let committing = self.sets.front().filter(|set| set.phase == Phase::Committing && !self.is_settled());
         if let Some(number) = committing.map(|set| set.plan.number) {
             self.sets.clear();
             self.post.main(ToMain::InDoubt { number });

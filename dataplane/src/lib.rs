@@ -31,6 +31,7 @@ pub mod desk;
 pub mod device;
 pub mod engine;
 pub mod error;
+mod grid;
 pub mod job;
 pub mod layout;
 pub mod ledger;

@@ -153,6 +153,15 @@ pub enum ToMain {
     Prepared(Arc<Plan>),
     /// A set is durable and visible.
     Committed(Committed),
+    /// A member or a spare is out, and the run goes on without it.
+    Lost {
+        /// Which: the members by index, as the pool was opened, and then the spares.
+        file: u16,
+        /// What it has refused.
+        failure: Failure,
+        /// The spare in its place, which is to be rebuilt.
+        spare: Option<PathBuf>,
+    },
     /// The ledger's devices failed in the middle of this set's transaction: some mirrors may hold it and others not. The
     /// next opening decides.
     InDoubt {

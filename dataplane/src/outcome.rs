@@ -8,7 +8,7 @@ use bireme_control::balance::{HandOver, Strategy};
 use bireme_control::units::{Nanos, PeerId};
 use serde::Serialize;
 
-use crate::telemetry::{Latencies, TimeStates};
+use crate::telemetry::{Healed, Latencies, TimeStates};
 
 /// A run that has ended well.
 #[derive(Clone, Debug, Serialize)]
@@ -55,6 +55,10 @@ pub enum Kind {
     Restore,
     /// The newest set was read and its checksums compared.
     Verify,
+    /// The newest set was read with all its parity and copies, and what was wrong was mended on the devices.
+    Scrub,
+    /// The same, and members were filled again.
+    Rebuild,
 }
 
 /// One data set.
@@ -150,12 +154,17 @@ pub struct Death {
 pub struct DeviceOutcome {
     /// As the operator named it.
     pub path: PathBuf,
+    /// What it is worth at the end: active, failed, absent or rebuilding.
+    pub state: &'static str,
     /// Bytes moved by data requests, padding included.
     pub bytes: u64,
     /// Write requests.
     pub writes: u64,
     /// Read requests.
     pub reads: u64,
+    /// What was not as it had been written, and was brought back.
+    #[serde(flatten)]
+    pub healed: Healed,
 }
 
 /// How requests reached the devices: what was in effect, not what was asked.

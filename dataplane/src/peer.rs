@@ -21,20 +21,23 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bireme_control::balance::{Event, Machine, Work};
+use bireme_control::raid::geometry::MEMBERS_MAX;
 use bireme_control::raid::health::Health;
+use bireme_control::raid::members::Members;
 use bireme_control::units::{Extent, Nanos, PeerId};
 
 use crate::array::Array;
 use crate::board::Board;
 use crate::desk::Desk;
 use crate::job::Job;
-use crate::message::{Failure, Page, ToLedger, ToPeer};
+use crate::message::{Doing, Failure, Page, ToLedger, ToPeer};
+use crate::parity::Kernels;
 use crate::port::{Next, Port};
 use crate::queue::Mailbox;
 use crate::requests::{Done, Owner, Requests};
-use crate::runs::{RUN_PAGES_MAX, Run, Runs};
+use crate::runs::{RUN_PAGES_MAX, Reading, Run, Runs};
 use crate::slots::{Slots, Stage};
-use crate::telemetry::{Gauges, HandOvers, State, Stopwatch};
+use crate::telemetry::{Gauges, HandOvers, Healings, State, Stopwatch};
 
 use self::flushes::Flushes;
 use self::pacer::Pacer;
@@ -114,7 +117,8 @@ impl<P: Port> Peer<P> {
         let now = port.now();
         let limit = u16::try_from(array.requests()).expect("the engine has checked the number of requests");
         let peers = usize::from(wiring.peers);
-        let letters = usize::from(array.runs) * RUN_PAGES_MAX + LETTERS_BESIDES_PAGES + peers;
+        let members = usize::from(array.members());
+        let letters = usize::from(array.runs) * RUN_PAGES_MAX + LETTERS_BESIDES_PAGES + peers + members;
         let requests = Requests::new(port, array.members(), limit, wiring.gauges.clone());
         Peer {
             desk: Desk {
@@ -122,9 +126,13 @@ impl<P: Port> Peer<P> {
                 slots: Slots::new(array.slots),
                 runs: Runs::new(array.runs),
                 array,
+                kernels: Kernels::detect(),
                 stopwatch: Stopwatch::new(now, State::Turn),
                 bytes: 0,
                 health: wiring.health,
+                found_lost: Members::NONE,
+                refusals: [0; MEMBERS_MAX as usize],
+                healed: Healings::new(array.members(), array.runs),
                 plans: [None, None],
             },
             pacer: wiring.rate.clone().map(Pacer::new),
@@ -239,7 +247,9 @@ impl<P: Port> Peer<P> {
     }
 
     fn answered(&mut self, now: Nanos, done: Done) {
-        if let Err(failure) = done.result {
+        if let Err(failure) = done.result
+            && !self.bears(done, failure)
+        {
             self.fail(failure);
         }
         let outcome = match done.owner {
@@ -273,6 +283,26 @@ impl<P: Port> Peer<P> {
         };
         if let Err(failure) = outcome {
             self.fail(failure);
+        }
+    }
+
+    /// Whether the peer can go on although a request was refused. Then it counts as answered: what was to be written is on
+    /// the other members, and what was to be read is found to be wrong, and brought back.
+    fn bears(&mut self, done: Done, failure: Failure) -> bool {
+        let member = done.file;
+        if member >= self.desk.array.members() {
+            return false;
+        }
+        match self.job {
+            Job::Restore(_) => done.doing == Doing::Read && self.desk.note_refusal(done.owner, member, failure),
+            Job::Offload(_) if self.desk.health.lost.contains(member) => true,
+            Job::Offload(_) => {
+                let goes_on = self.desk.go_on_without(member);
+                if goes_on {
+                    self.letters.push_back(ToLedger::Lost { member, failure });
+                }
+                goes_on
+            }
         }
     }
 
@@ -327,7 +357,7 @@ impl<P: Port> Peer<P> {
                 self.act(now, Event::TakeUp { sequence, extent });
                 self.publish(sequence);
             }
-            ToPeer::Health(health) => self.desk.health = health,
+            ToPeer::Health(health) => self.desk.set_health(health),
             ToPeer::Stop => {
                 self.stopping.get_or_insert(now);
             }
@@ -379,6 +409,8 @@ impl<P: Port> Peer<P> {
             unsummed: 0,
             leaves: 0,
             leaves_asked: false,
+            skipped: self.desk.health.lost_of(frame),
+            reading: Reading::default(),
             roots: [0; RUN_PAGES_MAX],
         };
         let index = self.desk.runs.begin(run).expect("there is room");
@@ -456,7 +488,7 @@ impl<P: Port> Peer<P> {
     }
 }
 
-/// Flushed, quiet, laid down and failed, of two sets each.
+/// Flushed, quiet, laid down and failed, of two sets each; and each member may be lost.
 const LETTERS_BESIDES_PAGES: usize = 8;
 
 #[cfg(test)]

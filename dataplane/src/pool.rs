@@ -3,9 +3,12 @@
 //! ```text
 //!   inspect   ours, blank or foreign, from the first and last 4 MiB of each device; writes nothing
 //!   create    "creating" superblocks | metadata | superblocks         each step durable before the next
-//!   open      new generation, unclean | first valid mirror over the others | the store's own repair
+//!   open      roll call | new generation, unclean | first valid mirror over the others | the store's own repair
 //!   close     the store's last words | clean superblocks
 //! ```
+//!
+//! Members may be missing as long as the array survives it. Whoever opens the pool for writing then marks them as
+//! failed, durably on all that are there, before anything else is written: so they are stale when they come back.
 //!
 //! A crash while creating leaves devices that are ours and hold nothing, so the next attempt starts over. A crash
 //! while opening leaves a pool that opens: a mirror that is being overwritten is marked in the superblocks before, and
@@ -13,27 +16,32 @@
 
 use std::path::PathBuf;
 
-use bireme_control::raid::geometry::{Geometry, Level};
+use bireme_control::raid::geometry::Geometry;
 use bireme_control::raid::health::Health;
-use bireme_control::units::Nanos;
 
-use self::error::{PoolError, device};
+use self::error::PoolError;
 use self::inspect::{Device, look};
-use crate::layout::{LENGTHS_BYTES, Layout, zones};
+use self::roll::{Found, Place, Roll, call};
+use crate::layout::{LENGTHS_BYTES, Layout};
 use crate::ledger::frames::Frames;
 use crate::ledger::image::{Image, decode_length};
 use crate::ledger::store::{SetRecord, Store};
-use crate::ledger::task::Replay;
-use crate::message::Failure;
+use crate::port::Port;
 use crate::port::blocking::Blocking;
-use crate::port::{Next, Port};
-use crate::superblock::{Entry, SUPERBLOCK_BYTES, State, Superblock, Uuid};
+use crate::superblock::{Entry, ROWS_MAX, SUPERBLOCK_BYTES, State, Superblock, Uuid};
 
+mod change;
 pub mod error;
 mod inspect;
 mod load;
+mod mirrors;
+mod roll;
 #[cfg(test)]
 mod tests;
+pub mod volumes;
+
+pub(crate) use change::Inscription;
+pub use change::Replacement;
 
 pub use load::Load;
 
@@ -58,7 +66,7 @@ pub struct Shape {
 pub enum Standing {
     /// Nobody's: the first and last 4 MiB are zero, or hold a pool that was never finished.
     Blank,
-    /// All the members of one pool.
+    /// Members of one pool, and enough of them.
     Ours {
         /// The pool.
         uuid: Uuid,
@@ -77,24 +85,26 @@ pub enum Standing {
 /// An open pool.
 #[derive(Debug)]
 pub struct Pool {
+    /// The newest table; which device's it is means nothing here.
     newest: Superblock,
     /// Open until `close`.
     store: Option<Store>,
-    /// The port's file of each member.
-    files: Vec<u16>,
-    order: Vec<usize>,
+    /// By row: the members, then the spares.
+    places: Vec<Option<Place>>,
+    /// Whom the last durable table counts as members: enough of them must hold the next one.
+    quorum: Vec<Uuid>,
+    order: Vec<Option<usize>>,
     paths: Vec<PathBuf>,
-    /// Per member and end, which slot holds the newest superblock.
-    slots: Vec<[u8; 2]>,
-    /// The mirror that the store was read from.
+    /// The member whose mirror the store was read from.
     source: usize,
     free: Frames,
+    notes: Vec<String>,
 }
 
 impl Pool {
     /// Whose the devices are; writes nothing. The port's files are the devices as given.
     pub fn inspect<P: Port>(members: &[Member], port: &mut P) -> Result<Standing, PoolError> {
-        inspect::standing(members, &look(members, port)?)
+        Ok(call(members, look(members, port)?)?.standing())
     }
 
     /// Opens the pool on these devices, or makes one if they are blank.
@@ -115,49 +125,60 @@ impl Pool {
         load: Load,
         port: &mut P,
     ) -> Result<Pool, PoolError> {
-        if members.len() != usize::from(shape.geometry.members()) {
-            return Err(PoolError::Count { given: members.len(), want: shape.geometry.members() });
-        }
-        if shape.geometry.level() != Level::Raid0 {
-            return Err(PoolError::Level(shape.geometry.level()));
-        }
-        let devices = look(members, port)?;
-        let check_new = || {
-            let layout = Layout::new(shape.geometry, smallest(members)).map_err(|error| too_small(members, error))?;
-            load.check(shape.geometry, layout.frames(), layout.frames())
+        let check_count = || match members.len() == usize::from(shape.geometry.members()) {
+            true => Ok(()),
+            false => Err(PoolError::Count { given: members.len(), want: shape.geometry.members() }),
         };
         if destroy_data {
-            check_new()?;
-            inspect::wipe(members, port)?;
-            return Pool::create(members, shape, Vec::new(), port);
+            check_count()?;
+            return Pool::make(members, shape, None, load, port);
         }
-        match inspect::standing(members, &devices)? {
-            Standing::Foreign { member, what } => {
+        match call(members, look(members, port)?)? {
+            Found::Foreign { member, what } => {
                 Err(PoolError::Foreign { path: members[member].path.clone(), what: inspect::holds(what) })
             }
-            Standing::Blank => {
-                check_new()?;
-                Pool::create(members, shape, devices, port)
+            Found::Blank(traces) => {
+                check_count()?;
+                Pool::make(members, shape, Some(traces), load, port)
             }
-            Standing::Ours { geometry, .. } if geometry != shape.geometry => {
-                Err(PoolError::Geometry { have: inspect::describe(geometry), want: inspect::describe(shape.geometry) })
-            }
-            Standing::Ours { .. } => Pool::open_writable(members, devices, load, port),
+            Found::Ours(roll) if roll.newest.geometry != shape.geometry => Err(PoolError::Geometry {
+                have: inspect::describe(roll.newest.geometry),
+                want: inspect::describe(shape.geometry),
+            }),
+            Found::Ours(roll) => Pool::open_writable(roll, load, port),
         }
+    }
+
+    /// Makes a pool on blank devices, or on any with `destroy_data`. Those after the members of the shape are spares.
+    pub fn create<P: Port>(
+        members: &[Member],
+        shape: Shape,
+        destroy_data: bool,
+        port: &mut P,
+    ) -> Result<Pool, PoolError> {
+        let traces = match call(members, look(members, port)?) {
+            _ if destroy_data => None,
+            Ok(Found::Blank(traces)) => Some(traces),
+            Ok(Found::Foreign { member, what }) => {
+                return Err(PoolError::Foreign { path: members[member].path.clone(), what: inspect::holds(what) });
+            }
+            Ok(Found::Ours(_)) => {
+                let what = "is a part of a Bireme pool already".to_owned();
+                return Err(PoolError::Foreign { path: members[0].path.clone(), what });
+            }
+            Err(error) => return Err(error),
+        };
+        Pool::make(members, shape, traces, Load::default(), port)
     }
 
     /// Opens the pool on these devices.
     pub fn open<P: Port>(members: &[Member], port: &mut P) -> Result<Pool, PoolError> {
-        let devices = look(members, port)?;
-        inspect::require_ours(members, &devices)?;
-        Pool::open_writable(members, devices, Load::default(), port)
+        Pool::open_writable(Pool::require_ours(members, port)?, Load::default(), port)
     }
 
     /// Opens the pool on these devices and writes nothing: what has to be repaired is repaired in memory.
     pub fn open_read_only<P: Port>(members: &[Member], port: &mut P) -> Result<Pool, PoolError> {
-        let devices = look(members, port)?;
-        inspect::require_ours(members, &devices)?;
-        let pool = Pool::assemble(members, devices, port)?;
+        let pool = Pool::assemble(Pool::require_ours(members, port)?, port)?;
         pool.store().image().take_segments();
         Ok(pool)
     }
@@ -174,7 +195,22 @@ impl Pool {
 
     /// Which members count.
     pub fn health(&self) -> Health {
-        Health::default()
+        roll::health(&self.newest, &self.places)
+    }
+
+    /// Whole sentences that the operator should know: who is absent, failed or stale.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The devices in the newest table: the members in order, then the spares.
+    pub fn rows(&self) -> &[Entry] {
+        &self.newest.rows
+    }
+
+    /// The path of each row's device; `None` where it is absent.
+    pub fn present(&self) -> impl Iterator<Item = Option<&PathBuf>> {
+        self.places.iter().map(|place| place.as_ref().map(|place| &place.path))
     }
 
     /// The generation of this opening: no earlier one has used it.
@@ -197,12 +233,13 @@ impl Pool {
         self.free.count()
     }
 
-    /// Per member, which of the given devices it is.
-    pub fn order(&self) -> &[usize] {
+    /// As the pool was opened: per member, and then per spare, which of the given devices it is; `None` of one that must
+    /// not be used.
+    pub fn order(&self) -> &[Option<usize>] {
         &self.order
     }
 
-    /// The paths by member.
+    /// As the pool was opened: the paths by member, and then by spare. One that must not be used is named by its index.
     pub fn paths(&self) -> &[PathBuf] {
         &self.paths
     }
@@ -222,218 +259,165 @@ impl Pool {
         self.free.clone()
     }
 
-    /// From now on the port's file of a member is its index.
+    /// From now on the port's file of a member is its index, and those of the spares follow.
     pub(crate) fn use_member_order(&mut self) {
-        self.files = (0..self.newest.geometry.members()).collect();
-    }
-
-    /// A replay to all mirrors.
-    pub(crate) fn replay<P: Port>(&self, port: &P) -> Replay {
-        Replay::new(self.files.clone(), self.layout().metadata().start, port.region().all().bytes)
+        for (place, file) in self.places.iter_mut().zip(0..) {
+            place.iter_mut().for_each(|place| place.file = file);
+        }
     }
 
     /// Ends the use of the pool: the store's last words, then clean superblocks.
     pub fn close<P: Port>(mut self, port: &mut P) -> Result<(), PoolError> {
-        let mut replay = self.replay(port);
         let image = self.store().image().clone();
         // Closing the store writes: what it wrote is taken afterwards.
         self.store = None;
-        replay.extend(image.take_segments());
-        self.run(replay, port)?;
+        self.replay_image(&image, port)?;
         self.newest.clean = true;
         self.write_superblocks(port)
     }
 
-    /// On blank devices. What an attempt before left is overwritten as any superblock is: the newest one last.
-    fn create<P: Port>(
+    /// On devices that nobody's data is on, or all data of which is to be lost: then there are no traces to respect. What
+    /// an attempt before left is overwritten as any superblock is: the newest one last.
+    fn make<P: Port>(
         members: &[Member],
         shape: Shape,
-        devices: Vec<Device>,
+        traces: Option<Vec<Device>>,
+        load: Load,
         port: &mut P,
     ) -> Result<Pool, PoolError> {
         let layout = Layout::new(shape.geometry, smallest(members)).map_err(|error| too_small(members, error))?;
-        let uuid = new_uuid()?;
-        let entry = |(member, index): (&Member, u8)| Entry {
-            uuid: name_of_member(uuid, index),
-            bytes: inspect::whole_blocks(member.bytes),
-            state: State::Creating,
-        };
-        let mut slots = vec![[1; 2]; members.len()];
-        let mut generation = 0;
-        for (index, superblock, newest) in devices.into_iter().enumerate().filter_map(inspect::ours) {
-            generation = superblock.generation.max(generation);
-            slots[index] = newest;
+        load.check(shape.geometry, layout.frames(), layout.frames())?;
+        if members.len() > usize::from(ROWS_MAX) {
+            return Err(PoolError::Count { given: members.len(), want: ROWS_MAX });
         }
+        if traces.is_none() {
+            members.iter().zip(0..).try_for_each(|(member, file)| inspect::wipe(member, file, port))?;
+        }
+        let uuid = new_uuid()?;
+        let entry = |member: &Member| {
+            let bytes = inspect::whole_blocks(member.bytes);
+            Ok(Entry { uuid: new_uuid()?, bytes, state: State::Creating, failed_at: 0 })
+        };
+        let place = |(given, member): (usize, &Member)| {
+            let file = u16::try_from(given).expect("few devices");
+            Place { given, file, path: member.path.clone(), slots: [1; 2], generation: 0 }
+        };
+        let mut places: Vec<Place> = members.iter().enumerate().map(place).collect();
+        for (trace, place) in traces.into_iter().flatten().zip(&mut places) {
+            if let Device::Unfinished(superblock, slots) = trace {
+                (place.generation, place.slots) = (superblock.generation, slots);
+            }
+        }
+        let area = layout.image();
         let newest = Superblock {
             pool: uuid,
-            generation,
-            member: 0,
-            members: members.iter().zip(0..).map(entry).collect(),
+            generation: places.iter().map(|place| place.generation).max().unwrap_or(0),
+            device: uuid,
+            rows: members.iter().map(entry).collect::<Result<_, PoolError>>()?,
             geometry: shape.geometry,
             layout,
+            watermark: 0,
             clean: false,
         };
-        let area = layout.image();
         let store = Store::create(Image::empty(uuid, area.end - area.start)).map_err(PoolError::Store)?;
-        let count = shape.geometry.members();
-        let mut pool = Pool {
-            newest,
-            store: Some(store),
-            files: (0..count).collect(),
-            order: (0..members.len()).collect(),
-            paths: members.iter().map(|member| member.path.clone()).collect(),
-            slots,
-            source: 0,
-            free: Frames::all_but(layout.frames(), Vec::new()).unwrap_or_default(),
-        };
+        let free = Frames::all_but(layout.frames(), Vec::new()).unwrap_or_default();
+        let mut pool = Pool::over(newest, places.into_iter().map(Some).collect(), (0, store, free), Vec::new());
         pool.write_superblocks(port)?;
         pool.replay_store(port)?;
-        pool.set_states(|_| State::Active);
+        let count = usize::from(shape.geometry.members());
+        for (row, entry) in pool.newest.rows.iter_mut().enumerate() {
+            entry.state = if row < count { State::Active } else { State::Spare };
+        }
         pool.write_superblocks(port)?;
         Ok(pool)
     }
 
-    fn open_writable<P: Port>(
-        members: &[Member],
-        devices: Vec<Device>,
-        load: Load,
-        port: &mut P,
-    ) -> Result<Pool, PoolError> {
-        let mut pool = Pool::assemble(members, devices, port)?;
-        load.check(pool.geometry(), pool.free.count(), pool.layout().frames())?;
-        let source = pool.source;
-        // Mirrors are the same after an orderly close, and then the first is the one that was read.
-        let copy = !pool.newest.clean || source != 0;
-        pool.newest.clean = false;
-        if copy {
-            pool.set_states(|member| if member == source { State::Active } else { State::Copying });
+    fn over(
+        newest: Superblock,
+        places: Vec<Option<Place>>,
+        (source, store, free): (usize, Store, Frames),
+        notes: Vec<String>,
+    ) -> Pool {
+        let named = |(row, place): (usize, &Option<Place>)| match place {
+            Some(place) => place.path.clone(),
+            None => PathBuf::from(format!("(member {row})")),
+        };
+        Pool {
+            order: places.iter().map(|place| place.as_ref().map(|place| place.given)).collect(),
+            paths: places.iter().enumerate().map(named).collect(),
+            quorum: newest.counted_members().collect(),
+            newest,
+            store: Some(store),
+            places,
+            source,
+            free,
+            notes,
         }
-        pool.write_superblocks(port)?;
-        if copy {
-            pool.copy_mirror(port)?;
-            pool.set_states(|_| State::Active);
+    }
+
+    /// The roll of a pool, for callers that want nothing else.
+    fn require_ours<P: Port>(members: &[Member], port: &mut P) -> Result<Roll, PoolError> {
+        let none = |index: usize, what| PoolError::NoPool { path: members[index].path.clone(), what };
+        match call(members, look(members, port)?)? {
+            Found::Ours(roll) => Ok(roll),
+            Found::Foreign { member, what } => Err(none(member, inspect::holds(what))),
+            Found::Blank(_) => Err(none(0, "is blank".to_owned())),
+        }
+    }
+
+    fn open_writable<P: Port>(roll: Roll, load: Load, port: &mut P) -> Result<Pool, PoolError> {
+        let behind = |place: &Place| place.generation < roll.newest.generation;
+        // A crash while the mark was written may have left it on some; and whoever was absent has an old mirror.
+        let clean = roll.newest.clean && !roll.places.iter().flatten().any(behind);
+        let mut pool = Pool::assemble(roll, port)?;
+        let sets = pool.newest_set().map_or(0, |set| set.pages);
+        load.check(pool.geometry(), pool.free.count(), pool.free.count() + sets)?;
+        pool.fail_absent();
+        // Mirrors are the same after an orderly close, and then the first is the one that was read.
+        let copy = !clean || pool.active().next() != Some(pool.source);
+        pool.newest.clean = false;
+        while copy && !pool.even_mirrors(port)? {
+            // The member whose mirror was read is lost: the others are as good.
+            (pool.source, pool.store, pool.free) = {
+                let (source, store, free) = read_metadata(&pool.newest, &pool.places, port)?;
+                (source, Some(store), free)
+            };
+        }
+        if !copy {
             pool.write_superblocks(port)?;
         }
         pool.replay_store(port)?;
         Ok(pool)
     }
 
-    /// Orders the devices by member and reads the first mirror that is valid; writes nothing.
-    fn assemble<P: Port>(members: &[Member], devices: Vec<Device>, port: &mut P) -> Result<Pool, PoolError> {
-        let mut ordered: Vec<_> = devices.into_iter().enumerate().filter_map(inspect::ours).collect();
-        ordered.sort_by_key(|(_, superblock, _)| superblock.member);
-        let newest = ordered.iter().map(|(_, superblock, _)| superblock).max_by_key(|superblock| superblock.generation);
-        let newest = newest.expect("the devices were found to be ours").clone();
-        // Only what all agree on is clean: a crash while the mark was written may have left it on some.
-        let clean = ordered.iter().all(|(_, superblock, _)| superblock.clean);
-        let order: Vec<usize> = ordered.iter().map(|(device, ..)| *device).collect();
-        let file = |device: &usize| u16::try_from(*device).expect("at most 64 members");
-        let files: Vec<u16> = order.iter().map(file).collect();
-        let mut found = None;
-        for (member, entry) in newest.members.iter().enumerate() {
-            if entry.state == State::Active
-                && let Some((store, free)) = read_mirror(&newest, files[member], port)
-            {
-                found = Some((member, store, free));
-                break;
-            }
-            if port.in_flight() > 0 {
-                // The port gave up, not the device: another mirror cannot be read either.
-                return Err(PoolError::Port(libc::EIO));
-            }
+    /// Reads the first mirror that is valid; writes nothing.
+    fn assemble<P: Port>(roll: Roll, port: &mut P) -> Result<Pool, PoolError> {
+        let Roll { newest, places, notes } = roll;
+        let metadata = read_metadata(&newest, &places, port)?;
+        Ok(Pool::over(newest, places, metadata, notes))
+    }
+}
+
+/// The first mirror that is valid: whose, the store in it, and the free frames.
+fn read_metadata<P: Port>(
+    newest: &Superblock,
+    places: &[Option<Place>],
+    port: &mut P,
+) -> Result<(usize, Store, Frames), PoolError> {
+    let active = |(row, place): (usize, &Option<Place>)| {
+        place.as_ref().filter(|_| newest.rows[row].state == State::Active).map(|place| (row, place.file))
+    };
+    for (row, file) in places.iter().enumerate().filter_map(active) {
+        if let Some((store, free)) = read_mirror(newest, file, port) {
+            return Ok((row, store, free));
         }
-        let paths: Vec<_> = order.iter().map(|&device| members[device].path.clone()).collect();
-        let (source, store, free) = found.ok_or_else(|| PoolError::NoMetadata { path: paths[0].clone() })?;
-        let slots = ordered.iter().map(|(_, _, slots)| *slots).collect();
-        Ok(Pool {
-            newest: Superblock { clean, ..newest },
-            store: Some(store),
-            files,
-            order,
-            paths,
-            slots,
-            source,
-            free,
-        })
-    }
-
-    fn set_states(&mut self, state: impl Fn(usize) -> State) {
-        let members = self.newest.members.iter_mut().enumerate();
-        members.for_each(|(member, entry)| entry.state = state(member));
-    }
-
-    /// A new generation on all members, each in the slot that does not hold the newest at that end.
-    fn write_superblocks<P: Port>(&mut self, port: &mut P) -> Result<(), PoolError> {
-        self.newest.generation += 1;
-        let mut blocking = Blocking::new(port);
-        for member in 0..self.newest.geometry.members() {
-            let index = usize::from(member);
-            self.newest.member = member;
-            let bytes = self.newest.encode();
-            for (zone, slot) in zones(self.newest.members[index].bytes).into_iter().zip(&mut self.slots[index]) {
-                *slot = 1 - *slot;
-                let offset = zone + u64::from(*slot) * SUPERBLOCK_BYTES as u64;
-                blocking.write(self.files[index], offset, &bytes).map_err(device(&self.paths[index]))?;
-            }
+        if port.in_flight() > 0 {
+            // The port gave up, not the device: another mirror cannot be read either.
+            return Err(PoolError::Port(libc::EIO));
         }
-        self.flush_all(port)
     }
-
-    /// The bytes of the source's mirror, as they were read, over the others.
-    fn copy_mirror<P: Port>(&self, port: &mut P) -> Result<(), PoolError> {
-        let place = self.layout().metadata();
-        let mut lengths = vec![0; to_usize(LENGTHS_BYTES)];
-        let mut blocking = Blocking::new(port);
-        let source = self.source;
-        let from = device(&self.paths[source]);
-        blocking.read(self.files[source], place.start, &mut lengths).map_err(&from)?;
-        let (_, length) = decode_length(self.newest.pool, &lengths)
-            .ok_or_else(|| PoolError::NoMetadata { path: self.paths[source].clone() })?;
-        let end = place.start + LENGTHS_BYTES + length.next_multiple_of(SUPERBLOCK_BYTES as u64);
-        let mut buffer = vec![0; COPY_BYTES];
-        let mut at = place.start;
-        while at < end.min(place.end) {
-            let part = &mut buffer[..to_usize((end - at).min(COPY_BYTES as u64))];
-            blocking.read(self.files[source], at, part).map_err(&from)?;
-            for member in (0..self.files.len()).filter(|&member| member != source) {
-                blocking.write(self.files[member], at, part).map_err(device(&self.paths[member]))?;
-            }
-            at += part.len() as u64;
-        }
-        self.flush_all(port)
-    }
-
-    fn flush_all<P: Port>(&self, port: &mut P) -> Result<(), PoolError> {
-        let mut blocking = Blocking::new(port);
-        let mut files = self.files.iter().zip(&self.paths);
-        files.try_for_each(|(&file, path)| blocking.flush(file).map_err(device(path)))
-    }
-
-    /// What the store wrote, to all mirrors.
-    fn replay_store<P: Port>(&self, port: &mut P) -> Result<(), PoolError> {
-        let mut replay = self.replay(port);
-        replay.extend(self.store().image().take_segments());
-        self.run(replay, port)
-    }
-
-    fn run<P: Port>(&self, mut replay: Replay, port: &mut P) -> Result<(), PoolError> {
-        while !replay.is_done() {
-            replay.drive(port, Nanos::ZERO);
-            let submitted = port.submit(Next::Event);
-            submitted.map_err(|error| PoolError::Port(error.raw_os_error().unwrap_or(libc::EIO)))?;
-            while let Some(end) = port.reap() {
-                replay.ended(end).map_err(|failure| match failure {
-                    Failure::Device { doing, file, offset, errno } => {
-                        let member = self.files.iter().position(|&f| f == file).unwrap_or(0);
-                        let fault = crate::port::blocking::Fault { doing, file, offset, errno };
-                        device(&self.paths[member])(fault)
-                    }
-                    _ => PoolError::Port(libc::EIO),
-                })?;
-            }
-        }
-        Ok(())
-    }
+    let path = places.iter().flatten().next().map(|place| place.path.clone());
+    Err(PoolError::NoMetadata { path: path.unwrap_or_default() })
 }
 
 /// The store in a member's mirror and the free frames that follow from it; `None` when it cannot be trusted.
@@ -461,6 +445,7 @@ fn read_mirror<P: Port>(superblock: &Superblock, file: u16, port: &mut P) -> Opt
         }
         used.extend(pages.iter().map(|page| page.frame));
     }
+    used.extend(volumes::frames_of(&store, superblock)?);
     let free = Frames::all_but(superblock.layout.frames(), used)?;
     Some((store, free))
 }
@@ -481,13 +466,6 @@ fn new_uuid() -> Result<Uuid, PoolError> {
     read.map(|()| uuid).map_err(PoolError::Random)
 }
 
-fn name_of_member(mut pool: Uuid, index: u8) -> Uuid {
-    pool[15] = pool[15].wrapping_add(index).wrapping_add(1);
-    pool
-}
-
 fn to_usize(bytes: u64) -> usize {
     usize::try_from(bytes).expect("metadata fit into memory")
 }
-
-const COPY_BYTES: usize = 1 << 20;

@@ -38,6 +38,9 @@ pub struct Ask {
     pub operation: Operation,
     /// With fewer bytes the answer is not whole; an input may end before the block that was asked for does.
     pub needed: u32,
+    /// A read that is refused goes on block by block, and what is refused then is filled with ones: no leaf is like that.
+    /// The answer is still that it was refused.
+    pub by_block: bool,
 }
 
 /// A whole answer.
@@ -45,6 +48,10 @@ pub struct Ask {
 pub struct Done<W = Owner> {
     /// Who waits.
     pub owner: W,
+    /// Which file was asked.
+    pub file: u16,
+    /// What was asked.
+    pub doing: Doing,
     /// What became of it.
     pub result: Result<(), Failure>,
 }
@@ -81,6 +88,8 @@ struct Row<W> {
     /// Bytes of the whole request; `ask` shrinks to what is left of it.
     bytes: u32,
     started: Nanos,
+    /// The first refusal of a read that goes on block by block, and what follows the block that is asked for.
+    refused: Option<(Failure, Ask)>,
 }
 
 impl<P: Port, W: Copy> Requests<P, W> {
@@ -119,7 +128,8 @@ impl<P: Port, W: Copy> Requests<P, W> {
     /// When the table is full: peers size it for everything that they can have under way.
     pub fn start(&mut self, now: Nanos, owner: W, ask: Ask) {
         let row = self.free.pop().expect("the table holds all requests of all slots, runs and flushes");
-        self.rows[usize::from(row)] = Some(Row { owner, ask, bytes: ask.operation.bytes(), started: now });
+        self.rows[usize::from(row)] =
+            Some(Row { owner, ask, bytes: ask.operation.bytes(), started: now, refused: None });
         self.push(row, ask);
         self.depth.change(now, self.in_flight());
     }
@@ -146,14 +156,42 @@ impl<P: Port, W: Copy> Requests<P, W> {
                 }
                 Err(errno) => Err(self.failure(row.ask, errno)),
             };
+            let Some(result) = self.by_block(index, row, result) else { continue };
             self.rows[usize::from(index)] = None;
             self.free.push(index);
             self.depth.change(now, self.in_flight());
             if result.is_ok() {
                 self.count(now, &row);
             }
-            return Some(Done { owner: row.owner, result });
+            return Some(Done { owner: row.owner, file: row.ask.file, doing: doing(row.ask.operation), result });
         }
+    }
+
+    /// Goes on with a read that was refused, a block at a time; otherwise this is the end of the request.
+    fn by_block(&mut self, index: u16, row: Row<W>, result: Result<(), Failure>) -> Option<Result<(), Failure>> {
+        let (failure, todo) = match (row.refused, result, row.ask.operation) {
+            (None, Err(failure), Operation::Read(_)) if row.ask.by_block => (failure, row.ask),
+            (None, result, _) => return Some(result),
+            (Some((failure, todo)), result, operation) => {
+                if let (Err(_), Operation::Read(span)) = (result, operation) {
+                    self.port.region_mut().bytes_mut(span).fill(0xFF);
+                }
+                (failure, todo)
+            }
+        };
+        let Operation::Read(span) = todo.operation else { return Some(Err(failure)) };
+        if span.bytes == 0 {
+            return Some(Err(failure));
+        }
+        let bytes = span.bytes.min(BLOCK);
+        let piece = |offset, bytes| {
+            let operation = Operation::Read(span.part(offset, bytes));
+            Ask { offset: todo.offset + u64::from(offset), operation, needed: bytes, ..todo }
+        };
+        let (ask, todo) = (piece(0, bytes), piece(bytes, span.bytes - bytes));
+        self.rows[usize::from(index)] = Some(Row { ask, refused: Some((failure, todo)), ..row });
+        self.push(index, ask);
+        None
     }
 
     /// Requests under way.
@@ -243,22 +281,33 @@ fn doing(operation: Operation) -> Doing {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "4096")]
+const BLOCK: u32 = bireme_control::raid::geometry::BLOCK_BYTES as u32;
 /// No device moves less than this.
 const SECTOR: u32 = 512;
 
 #[cfg(test)]
 mod tests {
+    use bireme_control::raid::geometry::{Geometry, Level};
+
     use super::*;
     use crate::buffer::Weave;
 
     #[test]
     fn the_rest_of_a_short_answer_starts_at_a_sector() {
-        let ask = |operation| Ask { file: 0, offset: 8192, operation, needed: 4096 };
+        let ask = |operation| Ask { file: 0, offset: 8192, operation, needed: 4096, by_block: false };
         let write = ask(Operation::Write(Span::new(0, 4096)));
-        let want = Ask { file: 0, offset: 9216, operation: Operation::Write(Span::new(1024, 3072)), needed: 3072 };
+        let want = Ask {
+            file: 0,
+            offset: 9216,
+            operation: Operation::Write(Span::new(1024, 3072)),
+            needed: 3072,
+            by_block: false,
+        };
         assert_eq!(rest(write, 1300), Some(want));
         assert_eq!(rest(write, 300), None, "less than a sector is no progress");
-        let weave = Weave { offset: 0, chunk_bytes: 4096, column_bytes: 8192, columns: 2, bytes: 4096, skip: 512 };
+        let geometry = Geometry::new(Level::Raid0, 2, 4096, 16384).expect("a usable shape");
+        let weave = Weave { offset: 0, geometry, row: 0, copy: 0, column_bytes: 8192, bytes: 4096, skip: 512 };
         let woven = rest(ask(Operation::ReadWoven(weave)), 512).expect("a rest");
         assert_eq!(woven.operation, Operation::ReadWoven(Weave { bytes: 3584, skip: 1024, ..weave }));
     }

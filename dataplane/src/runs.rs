@@ -6,9 +6,15 @@
 //! ```text
 //!   offload   fill and sum all stripes -> write data ... -> all summed: write the leaves -> all answered: complete
 //!   restore   read the leaves -> compare the roots -> read data, compare the leaves ... -> all answered: complete
+//!             or page by page, where leaves are wrong or missing
 //! ```
 
+use bireme_control::raid::members::Members;
 use bireme_control::units::Extent;
+
+pub use self::reading::Reading;
+
+mod reading;
 
 /// One run under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +31,7 @@ pub struct Run {
     pub repeat: bool,
     /// The next page to start, as an index into the run; `pages` when all are started.
     pub next_page: u16,
-    /// The next stripe of that page.
+    /// The next row of that page.
     pub next_row: u32,
     /// Whether slots may be started: a restore must have the leaves first.
     pub open: bool,
@@ -37,6 +43,10 @@ pub struct Run {
     pub leaves: u16,
     /// Whether the leaves were asked for.
     pub leaves_asked: bool,
+    /// Members that are asked nothing for it: they do not count for its frames, or have been lost since it began.
+    pub skipped: Members,
+    /// Of a run that is read.
+    pub reading: Reading,
     /// The root of each page.
     pub roots: [u64; RUN_PAGES_MAX],
 }
@@ -111,6 +121,11 @@ impl Runs {
         }
     }
 
+    /// Members were lost: nothing more is asked of them for any run.
+    pub fn lose(&mut self, members: Members) {
+        self.runs.iter_mut().flatten().for_each(|run| run.skipped = run.skipped | members);
+    }
+
     /// Ends a run.
     pub fn end(&mut self, index: u16) -> Run {
         self.order.retain(|&other| other != index);
@@ -161,6 +176,8 @@ mod tests {
             unsummed: 0,
             leaves: 0,
             leaves_asked: false,
+            skipped: Members::NONE,
+            reading: Reading::default(),
             roots: [0; RUN_PAGES_MAX],
         };
         let mut runs = Runs::new(4);

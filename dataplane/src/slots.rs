@@ -2,30 +2,47 @@
 //!
 //! A free slot is reused last-in first-out, so that the memory in use stays near the core.
 
+use bireme_control::raid::members::Members;
+
+use crate::message::Failure;
+
 /// What a slot is waiting for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stage {
     /// The data file: the input is read, or the output is written.
     File,
     /// The devices.
+    #[default]
     Devices,
+    /// The devices that are written what was wrong on them.
+    Mending,
 }
 
 /// Some stripes of one page under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Slot {
     /// The run that the page belongs to.
     pub run: u16,
     /// Which page of the run.
     pub page: u16,
-    /// The first stripe of the page's frame.
+    /// The first row of the page's frame.
     pub row: u32,
-    /// How many stripes.
+    /// How many rows, of whole stripes.
     pub rows: u32,
     /// Bytes of data in them; the rest is zero.
     pub bytes: u32,
     /// What it waits for.
     pub stage: Stage,
+    /// Which copy of the data the data file gives or takes.
+    pub copy: u16,
+    /// Parity and all copies are read too.
+    pub whole: bool,
+    /// Members that it asks nothing.
+    pub skipped: Members,
+    /// Members whose blocks were wrong and have been brought back.
+    pub wrong: Members,
+    /// What a member has refused to read.
+    pub refused: Option<Failure>,
     /// Requests that have not been answered.
     pub outstanding: u16,
 }
@@ -86,16 +103,14 @@ impl Slots {
 mod tests {
     use super::*;
 
-    const SLOT: Slot = Slot { run: 0, page: 0, row: 0, rows: 1, bytes: 1, stage: Stage::Devices, outstanding: 0 };
-
     #[test]
     fn the_slot_given_back_last_is_taken_first() {
         let mut slots = Slots::new(3);
-        let taken: Vec<_> = (0..3).filter_map(|_| slots.take(SLOT)).collect();
-        assert!(slots.take(SLOT).is_none());
+        let taken: Vec<_> = (0..3).filter_map(|_| slots.take(Slot::default())).collect();
+        assert!(slots.take(Slot::default()).is_none());
         slots.give_back(taken[0]);
         slots.give_back(taken[2]);
-        assert_eq!(slots.take(SLOT), Some(taken[2]));
+        assert_eq!(slots.take(Slot::default()), Some(taken[2]));
         assert_eq!(slots.outstanding(), 0);
     }
 
@@ -103,7 +118,7 @@ mod tests {
     #[should_panic(expected = "while it is in use")]
     fn a_slot_with_requests_is_not_given_back() {
         let mut slots = Slots::new(1);
-        let index = slots.take(Slot { outstanding: 1, ..SLOT }).expect("a free slot");
+        let index = slots.take(Slot { outstanding: 1, ..Slot::default() }).expect("a free slot");
         slots.give_back(index);
     }
 }

@@ -10,11 +10,13 @@
 mod depth;
 mod gauges;
 mod hand_overs;
+mod healed;
 mod latencies;
 mod stopwatch;
 
 pub use depth::Depth;
 pub use gauges::Gauges;
 pub use hand_overs::HandOvers;
+pub use healed::{Healed, Healings};
 pub use latencies::{Latencies, LatencySummary};
 pub use stopwatch::{State, Stopwatch, TimeStates};

@@ -2,6 +2,7 @@
 //!
 //! - [`child`]: the command as a child process that is killed, signalled, or hangs.
 //! - [`command`]: the `bireme` command as a child with a time limit.
+//! - [`crash`]: crashes of volumes, enumerated.
 //! - [`data`]: inputs, and what generated data must be.
 //! - [`kills`]: an offload that is killed at random moments, and what must be true then.
 //! - [`loops`]: loop devices that go away with the test, also when it panics.
@@ -9,10 +10,12 @@
 //! - [`pool`]: a pool, written and read back by the command.
 //! - [`pools`]: pools in states that no command leaves behind.
 //! - [`throttle`]: devices that hang. [`zram`]: a block device that fails writes.
+//! - [`volume_life`]: volumes while members die, the power fails and bits rot, from one seed.
 //! - [`simulation`]: the whole engine on one thread, from one seed.
 
 pub mod child;
 pub mod command;
+pub mod crash;
 pub mod data;
 pub mod kills;
 pub mod loops;
@@ -21,4 +24,5 @@ pub mod pool;
 pub mod pools;
 pub mod simulation;
 pub mod throttle;
+pub mod volume_life;
 pub mod zram;

@@ -19,7 +19,7 @@ pub fn make_empty<P: AsRef<Path>>(paths: &[P]) {
     let geometry = Geometry::new(Level::Raid0, devices.len(), 64 << 10, 4 << 20).expect("a usable shape");
     let member = |device: &Device| Member { path: device.path().into(), bytes: device.bytes() };
     let members: Vec<_> = devices.iter().map(member).collect();
-    let files: Vec<_> = devices.iter().map(Device::as_fd).collect();
+    let files: Vec<_> = devices.iter().map(|device| Some(device.as_fd())).collect();
     let wishes = Wishes {
         files: &files,
         region_bytes: 1 << 20,

@@ -6,9 +6,13 @@ use bireme_bench::size;
 use bireme_control::units::Nanos;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
+mod raid;
 mod sharing;
+mod volume;
 
+pub use raid::{Number, Raid};
 pub use sharing::{Balance, Sharing};
+pub use volume::{Volume, VolumeCreate, VolumeDelete, VolumeDump, VolumeList, VolumeTuning, VolumeWrite, Which};
 
 /// Moves data sets onto block devices and files with io_uring and O_DIRECT, and says how fast and why.
 #[derive(Debug, Parser)]
@@ -28,6 +32,9 @@ pub enum Command {
     Restore(Restore),
     /// Print the pool's metadata as JSON: sets, frames and roots, for readers other than this program.
     Export(Export),
+    /// Address spaces in the pool that are written in place.
+    #[command(subcommand)]
+    Volume(Volume),
     /// Loop devices for trying things out.
     #[command(subcommand)]
     Lab(Lab),
@@ -49,6 +56,9 @@ pub struct Offload {
     /// made in a directory of their own.
     #[arg(long = "device", value_name = "PATH", num_args = 1..)]
     pub devices: Vec<PathBuf>,
+    /// How the data is spread over the devices.
+    #[command(flatten)]
+    pub raid: Raid,
     /// Bytes that go to one device before the next one's turn. Default: the largest power of two up to 64KiB that pads
     /// a page by at most 4 %.
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use bireme_bench::environment::Environment;
 use bireme_bench::report;
 use bireme_bench::size;
-use bireme_control::raid::geometry::{Geometry, Level, default_chunk};
+use bireme_control::raid::geometry::{Geometry, default_chunk};
 use bireme_dataplane::device::file::Input;
 use bireme_dataplane::device::{Device, DeviceFacts, Purpose};
 use bireme_dataplane::engine::{self, Config, Handles, OffloadJob, RestoreJob, Source};
@@ -27,6 +27,7 @@ use crate::signals::SignalWatch;
 
 mod reports;
 mod scratch;
+mod volume;
 
 /// The whole command: reads its line, runs it, and says in one line why it failed.
 pub fn main() -> ExitCode {
@@ -45,6 +46,7 @@ pub fn run(cli: &Cli) -> Result<(), String> {
         Command::Offload(arguments) => offload(arguments),
         Command::Restore(arguments) => restore(arguments),
         Command::Export(arguments) => export(arguments),
+        Command::Volume(command) => volume::run(command),
         Command::Lab(Lab::Up(arguments)) => lab_up(arguments),
         Command::Lab(Lab::Down(arguments)) => lab_down(arguments),
     }
@@ -68,8 +70,9 @@ fn offload(arguments: &Offload) -> Result<(), String> {
     };
     let is_scratch = arguments.devices.is_empty();
     let count = if is_scratch { scratch::FILES } else { arguments.devices.len() };
-    let chunk = arguments.chunk.unwrap_or_else(|| default_chunk(Level::Raid0, count, arguments.page));
-    let geometry = Geometry::new(Level::Raid0, count, chunk, arguments.page).map_err(sentence)?;
+    let level = arguments.raid.level()?;
+    let chunk = arguments.chunk.unwrap_or_else(|| default_chunk(level, count, arguments.page));
+    let geometry = Geometry::new(level, count, chunk, arguments.page).map_err(sentence)?;
     let paths = match is_scratch {
         true => scratch::create(geometry, bytes, arguments.sets)?,
         false => arguments.devices.clone(),

@@ -13,7 +13,13 @@ pub(crate) fn outcome() -> Outcome {
     let peers = [peer(0, 600 << 20, 7), peer(1, 424 << 20, 9)];
     let mut latency = peers[0].latency.clone();
     latency.merge(&peers[1].latency);
-    let device = |path: &str| DeviceOutcome { path: path.into(), bytes: 516 << 20, writes: 1032, reads: 0 };
+    let device = |path: &str| DeviceOutcome {
+        path: path.into(),
+        state: "active",
+        bytes: 516 << 20,
+        writes: 1032,
+        ..DeviceOutcome::default()
+    };
     let set = SetOutcome {
         number: 3,
         bytes: 1 << 30,

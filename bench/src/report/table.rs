@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use bireme_control::units::Nanos;
 use bireme_dataplane::outcome::{Kind, Outcome, PeerOutcome};
-use bireme_dataplane::telemetry::{LatencySummary, State};
+use bireme_dataplane::telemetry::{Healed, LatencySummary, State};
 
 use crate::environment::Environment;
 use crate::report::{Columns, balance};
@@ -36,6 +36,8 @@ fn headline(outcome: &Outcome) -> String {
         Kind::Offload => ("Offloaded", "from the first fill to the durable commit"),
         Kind::Restore => ("Restored", "from the first read to the last byte stored"),
         Kind::Verify => ("Verified", "from the first read to the last checksum"),
+        Kind::Scrub => ("Scrubbed", "from the first read to the last flush"),
+        Kind::Rebuild => ("Rebuilt", "from the first read to the last flush"),
     };
     let rate = size::print_rate(size::rate(outcome.bytes, outcome.elapsed));
     let mut text = format!("{done} {} in {}: {rate}, {end}\n", size::print(outcome.bytes), outcome.elapsed);
@@ -68,11 +70,23 @@ fn sets(outcome: &Outcome) -> String {
 }
 
 fn devices(outcome: &Outcome) -> String {
-    let mut columns = Columns::new(&["Devices (with padding)", "moved", "rate", "writes", "reads"]);
+    let healed = outcome.devices.iter().any(|device| device.healed != Healed::default());
+    let mut headings = vec!["Devices (with padding)", "moved", "rate", "writes", "reads"];
+    if healed {
+        headings.extend(["blocks damaged", "reconstructed"]);
+    }
+    let mut columns = Columns::new(&headings);
     for device in &outcome.devices {
         let rate = size::print_rate(size::rate(device.bytes, outcome.write.max(Nanos(1))));
-        let path = device.path.display().to_string();
-        columns.row(vec![path, size::print(device.bytes), rate, device.writes.to_string(), device.reads.to_string()]);
+        let path = match device.state {
+            "active" => device.path.display().to_string(),
+            state => format!("{} ({state})", device.path.display()),
+        };
+        let mut row = vec![path, size::print(device.bytes), rate, device.writes.to_string(), device.reads.to_string()];
+        if healed {
+            row.extend([device.healed.damaged.to_string(), device.healed.reconstructed.to_string()]);
+        }
+        columns.row(row);
     }
     columns.print()
 }
@@ -110,15 +124,16 @@ fn times(outcome: &Outcome) -> String {
 }
 
 /// What a state means to somebody who has not read the source.
-fn heading(state: State) -> &'static str {
+pub(crate) fn heading(state: State) -> &'static str {
     match state {
         State::Devices => "device wait",
         State::Kernel => "kernel",
         State::Filling => "fill",
         State::Checksum => "checksum",
+        State::Parity => "parity",
         State::Input => "file I/O",
         State::Handover => "hand-over",
-        State::Turn => "own work",
+        State::Turn => "own",
         State::Idle => "idle",
         State::Throttled => "throttled",
     }
@@ -162,7 +177,7 @@ fn configuration(outcome: &Outcome) -> Vec<String> {
     ]
 }
 
-fn surroundings(environment: &Environment) -> Vec<String> {
+pub(crate) fn surroundings(environment: &Environment) -> Vec<String> {
     let memlock = environment.limits.memlock_bytes.map_or("unlimited".to_owned(), size::print);
     let node = |node: Option<usize>| node.map_or("?".to_owned(), |node| node.to_string());
     let cores: Vec<_> =
@@ -178,7 +193,7 @@ fn surroundings(environment: &Environment) -> Vec<String> {
 }
 
 /// A heading over paragraphs that are wrapped at the width.
-pub(super) fn paragraphs(heading: &str, lines: &[String]) -> String {
+pub(crate) fn paragraphs(heading: &str, lines: &[String]) -> String {
     if lines.is_empty() {
         return String::new();
     }
@@ -233,6 +248,17 @@ mod tests {
         for line in table.lines() {
             assert!(line.chars().count() <= WIDTH, "{line}");
         }
+    }
+
+    #[test]
+    fn what_was_healed_is_told_by_device() {
+        let mut outcome = sample::outcome();
+        outcome.devices[1].healed = Healed { damaged: 3, reconstructed: 41 };
+        let table = to_table(&outcome, &sample::environment());
+        let line = |start: &str| table.lines().find(|line| line.contains(start)).unwrap_or_default().to_owned();
+        assert!(line("Devices").ends_with("blocks damaged  reconstructed"), "{table}");
+        assert!(line("/dev/loop11").ends_with("3             41"), "{table}");
+        assert!(line("/dev/loop0").ends_with("0              0"), "{table}");
     }
 
     #[test]

@@ -34,8 +34,8 @@ pub(super) struct Crew<'a> {
     pub(super) health: Health,
     /// Where time starts.
     pub(super) clock: Instant,
-    /// The members in their order, and the data file after them, if there is one.
-    pub(super) files: Vec<BorrowedFd<'a>>,
+    /// The members in their order, with gaps for those that are absent, and the data file after them, if there is one.
+    pub(super) files: Vec<Option<BorrowedFd<'a>>>,
     pub(super) gauges: Arc<Gauges>,
     pub(super) bells: Bells,
     pub(super) newest: Arc<NewestSet>,
@@ -58,7 +58,7 @@ impl<'a> Crew<'a> {
         cores: Vec<Option<CoreId>>,
         (array, health): (Array, Health),
         clock: Instant,
-        files: Vec<BorrowedFd<'a>>,
+        files: Vec<Option<BorrowedFd<'a>>>,
         gauges: Arc<Gauges>,
     ) -> Crew<'a> {
         let letters = LETTERS_TO_PEER + 2 * usize::from(config.peers);
@@ -145,8 +145,13 @@ impl<'a> Crew<'a> {
 
     /// Tells all peers something.
     pub(super) fn tell_peers(&self, port: &mut Uring, letter: impl Fn() -> ToPeer) {
-        for peer in &self.to_peers {
-            if let Ok(Some(bell)) = peer.post(letter()) {
+        self.tell_each(port, |_| letter());
+    }
+
+    /// Tells each peer something of its own.
+    pub(super) fn tell_each(&self, port: &mut Uring, letter: impl Fn(PeerId) -> ToPeer) {
+        for (peer, id) in self.to_peers.iter().zip((0..).map(PeerId)) {
+            if let Ok(Some(bell)) = peer.post(letter(id)) {
                 port.wake(bell);
             }
         }

@@ -1,6 +1,8 @@
 //! Writing sets: the main thread prepares each, two at most under way, and waits for the ledger's word.
 
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use bireme_control::balance::Learnt;
@@ -9,7 +11,7 @@ use bireme_control::units::{Nanos, PeerId};
 use super::crew::{Crew, Hands, Who};
 use super::report::{self, SetTimes};
 use super::threads::{self, Gate, PeerFigures};
-use super::{Config, Ended, EngineError, Handles, OffloadJob, Opened, Source, failed, main_port, open};
+use super::{Config, Ended, EngineError, Handles, OffloadJob, Opened, Source, failed, files, main_port, open};
 use crate::board::TRANSFERS_MAX;
 use crate::device::Device;
 use crate::job::Job;
@@ -21,6 +23,7 @@ use crate::pool::{Load, Pool};
 use crate::port::uring::Uring;
 use crate::port::{Next, Port};
 use crate::queue::Mailbox;
+use crate::superblock::State;
 
 /// Writes sets onto a pool, which is made if the devices are blank.
 ///
@@ -50,20 +53,30 @@ pub fn offload(job: OffloadJob, config: &Config, handles: &Handles) -> Ended {
     let (array, depth_note) = super::sizing::size(opened.pool.geometry(), opened.pool.layout(), ask)?;
     let mut facts = report::pool_facts(&opened.pool);
     let paths = opened.pool.paths().to_vec();
+    let mut figures = report::devices(&opened.pool);
+    let mut notes = opened.pool.notes().to_vec();
     let Opened { pool, devices, origin: clock } = opened;
-
-    let mut files: Vec<_> = devices.iter().map(Device::as_fd).collect();
-    files.extend(input.as_ref().map(|input| input.as_fd()));
+    let all_files = files(&devices);
+    let mut files = all_files[..usize::from(array.members())].to_vec();
+    files.extend(input.as_ref().map(|input| Some(input.as_fd())));
     let data_file = input.as_ref().map(|_| array.members());
     let crew = Crew::new(config, cores, (array, pool.health()), clock, files, handles.gauges.clone());
-    let explain = |halted: Halted| halted.explain(&paths, input.as_ref().map(|input| input.path()));
+    let members = &paths[..usize::from(array.members())];
+    let explain = |halted: Halted| halted.explain(members, input.as_ref().map(|input| input.path()));
     let learnt = Some(pool.store().learnt()).filter(|_| !config.forget).flatten();
     let learnt = learnt.filter(|learnt| learnt.fits(config.rules.strategy, config.peers));
     let learnt = learnt.unwrap_or_else(|| Learnt::new(config.rules.strategy, config.peers));
     let sharing = Sharing { rules: config.rules, learnt };
     let wanted = Wanted { job: Job::offload(data_file), sharing: &sharing, sets, bytes, origin };
-    let written = write(&crew, &devices, pool, &wanted, handles, &explain)?;
+    let written = write(&crew, &all_files, pool, &wanted, handles, &explain)?;
     facts.frames_free = written.frames_free;
+    for loss in &written.losses {
+        if let Some(device) = figures.get_mut(usize::from(loss.file)) {
+            device.state = State::Failed.word();
+        }
+        notes.push(loss.note(&paths));
+    }
+    notes.extend([note, depth_note].into_iter().flatten());
     Ok(report::outcome(report::Ran {
         kind: Kind::Offload,
         bytes: bytes * u64::from(sets),
@@ -74,11 +87,11 @@ pub fn offload(job: OffloadJob, config: &Config, handles: &Handles) -> Ended {
         figures: written.figures,
         strategy: config.rules.strategy,
         deaths: written.deaths,
-        devices: &devices,
+        devices: figures,
         array,
         depth_asked: config.depth,
         pool: facts,
-        notes: [note, depth_note].into_iter().flatten().collect(),
+        notes,
     }))
 }
 
@@ -99,13 +112,31 @@ struct Written {
     cpu: Nanos,
     workers: u32,
     figures: Vec<PeerFigures>,
+    losses: Vec<Loss>,
     frames_free: u64,
+}
+
+/// A member or a spare that was lost on the way, see [`ToMain::Lost`].
+struct Loss {
+    file: u16,
+    failure: Failure,
+    spare: Option<PathBuf>,
+}
+
+impl Loss {
+    fn note(&self, paths: &[PathBuf]) -> String {
+        let sentence = self.failure.sentence(paths, None);
+        match &self.spare {
+            Some(spare) => format!("{sentence}; {} has taken its place: rebuild it", spare.display()),
+            None => format!("{sentence}; the run went on without it, and it counts as failed"),
+        }
+    }
 }
 
 /// Starts all threads, writes the sets, and ends with all threads joined.
 fn write(
     crew: &Crew<'_>,
-    devices: &[Device],
+    files: &[Option<BorrowedFd<'_>>],
     pool: Pool,
     wanted: &Wanted<'_>,
     handles: &Handles,
@@ -117,9 +148,9 @@ fn write(
         let hands = crew.start(scope, &mut gate, &to_ledger, &wanted.job, wanted.sharing)?;
         let wiring = ledger::Wiring { inbox: to_ledger.clone(), peers: crew.to_peers.clone(), main: to_main.clone() };
         let limit = crew.config.hang_limit;
-        let port = move |devices, who| main_port(devices, crew.clock, &crew.bells, crew.bell(who), limit);
+        let port = move |files, who| main_port(files, crew.clock, &crew.bells, crew.bell(who), limit);
         let sharing = wanted.sharing.clone();
-        let build = move || Ok(Ledger::new(pool, port(devices, Who::Ledger)?, wiring, sharing, limit));
+        let build = move || Ok(Ledger::new(pool, port(files, Who::Ledger)?, wiring, sharing, limit));
         let ledger = threads::spawn_ledger(scope, gate.start(), build)?;
         let mut port = port(&[], Who::Main)?;
         gate.open()?;
@@ -134,10 +165,11 @@ fn write(
             hands: &hands,
             ended: Vec::new(),
             deaths: Vec::new(),
+            losses: Vec::new(),
             handles,
         };
         let outcome = main.write_sets(wanted).map_err(explain);
-        let deaths = std::mem::take(&mut main.deaths);
+        let (deaths, losses) = (std::mem::take(&mut main.deaths), std::mem::take(&mut main.losses));
         let cpu = report::cpu_time() - cpu;
         let workers = report::iou_workers();
         crew.end_control(&mut port);
@@ -154,7 +186,7 @@ fn write(
                 wanted.sets
             ),
         })?;
-        Ok(Written { times, deaths, began, cpu, workers, figures, frames_free })
+        Ok(Written { times, deaths, began, cpu, workers, figures, losses, frames_free })
     })
 }
 
@@ -174,7 +206,7 @@ pub(super) enum Halt {
 }
 
 impl Halted {
-    fn explain(self, paths: &[std::path::PathBuf], input: Option<&std::path::Path>) -> EngineError {
+    fn explain(self, paths: &[PathBuf], input: Option<&std::path::Path>) -> EngineError {
         let unfinished = match self.in_doubt {
             Some(number) => format!("the next opening of the pool shows whether set {number} was committed"),
             None if self.committed == 0 => "nothing was committed".to_owned(),
@@ -204,6 +236,7 @@ struct Main<'a> {
     ended: Vec<PeerId>,
     /// Those of them that have died.
     deaths: Vec<Death>,
+    losses: Vec<Loss>,
     handles: &'a Handles,
 }
 
@@ -263,6 +296,7 @@ impl Main<'_> {
                         self.tell(ToLedger::Stop);
                     }
                 }
+                ToMain::Lost { file, failure, spare } => self.losses.push(Loss { file, failure, spare }),
                 ToMain::InDoubt { number } => in_doubt = Some(number),
                 ToMain::Failed(failure) => {
                     halt = halt.or(Some(Halt::Failed(failure)));

@@ -1,15 +1,16 @@
 //! Puts together what a run reports.
 
+use std::path::PathBuf;
+
 use bireme_control::balance::{HandOver, Strategy};
 use bireme_control::units::Nanos;
 use nix::sys::resource::{UsageWho, getrusage};
 
 use super::threads::PeerFigures;
 use crate::array::Array;
-use crate::device::Device;
 use crate::outcome::{Balance, Death, DeviceOutcome, Kind, Outcome, PoolFacts, RingFacts, SetOutcome};
 use crate::pool::Pool;
-use crate::requests::Traffic;
+use crate::superblock::Entry;
 use crate::telemetry::{HandOvers, Latencies};
 
 /// The points in time of one set.
@@ -32,7 +33,7 @@ pub(super) struct SetTimes {
 }
 
 /// A run that has ended well, as the engine saw it.
-pub(super) struct Ran<'a> {
+pub(super) struct Ran {
     pub(super) kind: Kind,
     pub(super) bytes: u64,
     pub(super) began: Nanos,
@@ -42,29 +43,29 @@ pub(super) struct Ran<'a> {
     pub(super) figures: Vec<PeerFigures>,
     pub(super) strategy: Strategy,
     pub(super) deaths: Vec<Death>,
-    pub(super) devices: &'a [Device],
+    /// The members, as they were when the run ended.
+    pub(super) devices: Vec<DeviceOutcome>,
     pub(super) array: Array,
     pub(super) depth_asked: Option<u32>,
     pub(super) pool: PoolFacts,
     pub(super) notes: Vec<String>,
 }
 
-pub(super) fn outcome(ran: Ran<'_>) -> Outcome {
+pub(super) fn outcome(mut ran: Ran) -> Outcome {
     let ended = ran.sets.iter().map(|set| set.committed).max().unwrap_or(ran.began);
     let written = ran.sets.iter().map(|set| set.written).max().unwrap_or(ran.began);
-    let mut devices: Vec<_> = ran.devices.iter().map(|device| (device.path().to_owned(), Traffic::default())).collect();
+    let mut devices = std::mem::take(&mut ran.devices);
     let mut latency = Latencies::new();
     for peer in &ran.figures {
         latency.merge(&peer.outcome.latency);
-        for ((_, sum), traffic) in devices.iter_mut().zip(&peer.traffic) {
+        for (sum, traffic) in devices.iter_mut().zip(&peer.traffic) {
             sum.bytes += traffic.bytes;
             sum.writes += traffic.writes;
             sum.reads += traffic.reads;
         }
+        devices.iter_mut().zip(&peer.healed).for_each(|(sum, healed)| sum.healed.add(*healed));
     }
     let (ring, balance) = (ring_facts(&ran), balance(&ran));
-    let device =
-        |(path, sum): (_, Traffic)| DeviceOutcome { path, bytes: sum.bytes, writes: sum.writes, reads: sum.reads };
     Outcome {
         kind: ran.kind,
         bytes: ran.bytes,
@@ -74,7 +75,7 @@ pub(super) fn outcome(ran: Ran<'_>) -> Outcome {
         sets: sets(&ran.sets, ran.began),
         peers: ran.figures.into_iter().map(|peer| peer.outcome).collect(),
         balance,
-        devices: devices.into_iter().map(device).collect(),
+        devices,
         latency,
         ring,
         pool: ran.pool,
@@ -106,7 +107,7 @@ fn sets(times: &[SetTimes], began: Nanos) -> Vec<SetOutcome> {
 }
 
 /// What the peers' logs say together, in the order of time.
-fn balance(ran: &Ran<'_>) -> Balance {
+fn balance(ran: &Ran) -> Balance {
     let logs = || ran.figures.iter().map(|peer| &peer.hand_overs);
     let from_first_fill = |hand_over: &HandOver| HandOver { at: hand_over.at.since(ran.began), ..*hand_over };
     let mut hand_overs: Vec<HandOver> = logs().flat_map(|log| log.list()).map(from_first_fill).collect();
@@ -126,7 +127,7 @@ fn balance(ran: &Ran<'_>) -> Balance {
     }
 }
 
-fn ring_facts(ran: &Ran<'_>) -> RingFacts {
+fn ring_facts(ran: &Ran) -> RingFacts {
     let effective = ran.figures.iter().find_map(|peer| peer.effective.as_ref());
     let Some(effective) = effective else { return RingFacts::default() };
     let names = |flags: &[&str]| flags.iter().map(|&flag| flag.to_owned()).collect();
@@ -144,10 +145,22 @@ fn ring_facts(ran: &Ran<'_>) -> RingFacts {
         paging: effective.paging.to_owned(),
         depth_asked: ran.depth_asked.unwrap_or(super::sizing::DEPTH),
         depth: u32::from(ran.array.slots),
-        slot_bytes: u64::from(ran.array.slot_bytes()),
+        slot_bytes: u64::from(ran.array.slot_data_bytes()),
         request_bytes: u64::from(ran.array.request_bytes),
         iou_workers: ran.workers,
     }
+}
+
+/// The members with their states, before anything was moved.
+pub(super) fn devices(pool: &Pool) -> Vec<DeviceOutcome> {
+    let members = usize::from(pool.geometry().members());
+    let facts = pool.rows().iter().zip(pool.present()).zip(pool.paths()).take(members);
+    let device = |((entry, present), path): ((&Entry, Option<_>), &PathBuf)| {
+        let absent = present.is_none() && entry.state.counts();
+        let state = if absent { "absent" } else { entry.state.word() };
+        DeviceOutcome { path: path.clone(), state, ..DeviceOutcome::default() }
+    };
+    facts.map(device).collect()
 }
 
 pub(super) fn pool_facts(pool: &Pool) -> PoolFacts {

@@ -12,101 +12,122 @@ use super::crew::{Crew, Who};
 use super::offloading::{Halt, SIGNAL_LATENCY};
 use super::report::{self, SetTimes};
 use super::threads::{self, Gate, PeerFigures};
-use super::{Config, Ended, EngineError, Handles, Opened, RestoreJob, main_port, open};
-use crate::device::Device;
+use super::{Config, Ended, EngineError, Handles, Opened, RestoreJob, files, main_port, open};
+use crate::array::Array;
 use crate::device::file::Output;
-use crate::job::Job;
+use crate::job::{Job, Mend};
 use crate::ledger::Sharing;
 use crate::ledger::frames::runs_in_order;
 use crate::ledger::store::{PageRecord, SetRecord};
 use crate::message::{Failure, StoreFailure, ToLedger, ToPeer};
-use crate::outcome::Kind;
+use crate::outcome::{Kind, Outcome};
 use crate::plan::{Origin, Plan, Runs};
 use crate::pool::Pool;
 use crate::port::uring::Uring;
 use crate::port::{Next, Port};
 use crate::queue::Mailbox;
 
-/// Reads the newest committed set, compares every checksum, and stores it in a file if one is named.
+/// Reads the newest committed set, compares every checksum, heals in memory what is damaged or missing, and stores it in a
+/// file if one is named. Nothing is written to the devices.
 ///
 /// # Errors
 /// A sentence for the operator. The output appears only when it is whole.
 pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
-    let (cores, note) = threads::cores(config)?;
-    let Opened { pool, devices, origin: clock } = open(job.devices, config.hang_limit, Pool::open_read_only)?;
-    let paths = pool.paths().to_vec();
-    let set = pool.newest_set().ok_or_else(|| EngineError::Empty { first: paths[0].clone() })?;
-    let pages = pool.store().pages(set.number).map_err(|failure| broken(failure, &paths))?;
-    let (array, depth_note) = super::sizing::size(pool.geometry(), pool.layout(), config.sizes())?;
-    let mut facts = report::pool_facts(&pool);
-    facts.frames_free = pool.frames_free();
-    // Nothing is written twice: an output has one writer for each page.
-    let rules = Rules { repeat: false, ..config.rules };
-    let sharing = Sharing { rules, learnt: Learnt::new(rules.strategy, config.peers) };
-    let plan = Arc::new(plan(&set, &pages, &sharing, config.peers));
-    let roots: Arc<[u64]> = pages.iter().map(|page| page.root).collect();
+    let opened = open(job.devices, config.hang_limit, Pool::open_read_only)?;
+    let pool = &opened.pool;
+    let set = pool.newest_set().ok_or_else(|| EngineError::Empty { first: pool.paths()[0].clone() })?;
     if let Some(path) = &job.output {
-        Output::check_apart(path, &devices)?;
+        Output::check_apart(path, opened.devices.iter().flatten())?;
     }
     let output = job.output.map(|path| Output::create(path, set.bytes)).transpose()?;
-    let mut all_paths = paths.clone();
-    all_paths.extend(output.as_ref().map(|output| output.path().to_owned()));
-
-    let mut files: Vec<_> = devices.iter().map(Device::as_fd).collect();
-    files.extend(output.as_ref().map(|output| output.as_fd()));
-    let data_file = output.as_ref().map(|_| array.members());
-    let crew = Crew::new(config, cores, (array, pool.health()), clock, files, handles.gauges.clone());
-    let read = read(&crew, &plan, &Job::restore(roots, data_file), &sharing, handles, &all_paths)?;
-    drop(crew);
+    let wanted = Wanted { set, output: output.as_ref(), mend: Mend::Nothing, consequence: "no output was left behind" };
+    let mut read = read_set(&opened, &wanted, config, handles)?;
     let kind = if output.is_some() { Kind::Restore } else { Kind::Verify };
     if let Some(output) = output {
         output.finish()?;
     }
+    let healed: u64 = read.figures.iter().flat_map(|peer| &peer.healed).map(|healed| healed.damaged).sum();
+    if healed > 0 {
+        let blocks = if healed == 1 { "1 block was".to_owned() } else { format!("{healed} blocks were") };
+        read.notes.push(format!(
+            "{blocks} not what had been written, or could not be read, and healed in memory: `bireme array scrub` mends \
+             that on the devices"
+        ));
+    }
     handles.gauges.set_done();
-    let times = SetTimes {
-        number: set.number,
-        bytes: set.bytes,
-        prepared: read.began,
-        written: read.ended,
-        flushed: read.ended,
-        committed: read.ended,
-        ..SetTimes::default()
-    };
-    Ok(report::outcome(report::Ran {
-        kind,
-        bytes: set.bytes,
-        began: read.began,
-        sets: vec![times],
-        cpu: read.cpu,
-        workers: read.workers,
-        figures: read.figures,
-        deaths: Vec::new(),
-        strategy: config.rules.strategy,
-        devices: &devices,
-        array,
-        depth_asked: config.depth,
-        pool: facts,
-        notes: [note, depth_note].into_iter().flatten().collect(),
-    }))
+    Ok(outcome(kind, pool, Some(set), read, config))
+}
+
+/// What is to be read, and what for.
+pub(super) struct Wanted<'a> {
+    pub(super) set: SetRecord,
+    pub(super) output: Option<&'a Output>,
+    pub(super) mend: Mend,
+    /// What has become of things when it fails.
+    pub(super) consequence: &'static str,
 }
 
 /// What is known when all pages were read and compared.
-struct Read {
+pub(super) struct Read {
+    array: Array,
     began: Nanos,
     ended: Nanos,
     cpu: Nanos,
     workers: u32,
-    figures: Vec<PeerFigures>,
+    pub(super) figures: Vec<PeerFigures>,
+    pub(super) notes: Vec<String>,
+}
+
+impl Read {
+    /// Of a pool without a set.
+    pub(super) fn nothing(pool: &Pool, config: &Config) -> Result<Read, EngineError> {
+        let (array, _) = super::sizing::size(pool.geometry(), pool.layout(), config.sizes())?;
+        let (figures, notes) = (Vec::new(), vec!["the pool holds no data set".to_owned()]);
+        Ok(Read { array, began: Nanos::ZERO, ended: Nanos::ZERO, cpu: Nanos::ZERO, workers: 0, figures, notes })
+    }
+}
+
+/// Has peers read a set of an open pool, and mend it, if that is wanted; what was mended is flushed.
+pub(super) fn read_set(
+    opened: &Opened,
+    wanted: &Wanted<'_>,
+    config: &Config,
+    handles: &Handles,
+) -> Result<Read, EngineError> {
+    let Opened { pool, devices, origin: clock } = opened;
+    let (cores, note) = threads::cores(config)?;
+    let members = usize::from(pool.geometry().members());
+    let mut paths = pool.paths()[..members].to_vec();
+    let pages = pool.store().pages(wanted.set.number).map_err(|failure| broken(failure, &paths))?;
+    let (array, depth_note) = super::sizing::size(pool.geometry(), pool.layout(), config.sizes())?;
+    // Nothing is written twice: a page has one writer.
+    let rules = Rules { repeat: false, ..config.rules };
+    let sharing = Sharing { rules, learnt: Learnt::new(rules.strategy, config.peers) };
+    let plan = Arc::new(plan(&wanted.set, &pages, &sharing, config.peers));
+    let roots: Arc<[u64]> = pages.iter().map(|page| page.root).collect();
+    paths.extend(wanted.output.map(|output| output.path().to_owned()));
+    let mut files = files(&devices[..members]);
+    files.extend(wanted.output.map(|output| Some(output.as_fd())));
+    let data_file = wanted.output.map(|_| array.members());
+    let crew = Crew::new(config, cores, (array, pool.health()), *clock, files, handles.gauges.clone());
+    let job = Job::restore(roots, data_file, wanted.mend);
+    let explain = |halt: Halt| match halt {
+        Halt::Signal => EngineError::Stopped(wanted.consequence.to_owned()),
+        Halt::Failed(failure) => super::failed(failure, &paths, None, wanted.consequence.to_owned()),
+    };
+    let mut read = read(&crew, &plan, (&job, wanted.mend), &sharing, handles, &explain)?;
+    read.notes.extend([note, depth_note].into_iter().flatten());
+    Ok(read)
 }
 
 /// Starts all threads, has them read the set, and ends with all threads joined.
 fn read(
     crew: &Crew<'_>,
     plan: &Arc<Plan>,
-    job: &Job,
+    (job, mend): (&Job, Mend),
     sharing: &Sharing,
     handles: &Handles,
-    paths: &[PathBuf],
+    explain: &dyn Fn(Halt) -> EngineError,
 ) -> Result<Read, EngineError> {
     let to_main = crew.mailbox(Who::Main);
     std::thread::scope(|scope| {
@@ -118,30 +139,59 @@ fn read(
         let (cpu, began) = (report::cpu_time(), port.now());
         crew.newest.store(plan.sequence, plan.pages);
         crew.tell_peers(&mut port, || ToPeer::Begin(plan.clone()));
-        let outcome = wait_for_pages(&mut port, &to_main, plan.pages, handles, &|| hands.ended().next().is_some());
+        let died = || hands.ended().next().is_some();
+        let is_page = |letter: &ToLedger| matches!(letter, ToLedger::Page(_));
+        let mut outcome = wait_for(&mut port, &to_main, (plan.pages, &is_page), handles, &died);
+        if outcome.is_ok() && mend != Mend::Nothing {
+            crew.tell_each(&mut port, |whose| ToPeer::Flush { sequence: plan.sequence, whose });
+            let is_flush = |letter: &ToLedger| matches!(letter, ToLedger::Flushed { .. });
+            outcome = wait_for(&mut port, &to_main, (crew.config.peers.into(), &is_flush), handles, &died);
+        }
         let cpu = report::cpu_time() - cpu;
         let ended = port.now();
         let workers = report::iou_workers();
         crew.tell_peers(&mut port, || ToPeer::Stop);
         crew.end_control(&mut port);
-        let outcome = outcome.map_err(|halt| halt.explain_reading(paths));
+        let outcome = outcome.map_err(explain);
         let watch = threads::Watch::start(crew.config, outcome.as_ref().err());
         let figures = hands.join(crew);
         drop(watch);
         outcome?;
         let all_live = |figures: &Vec<PeerFigures>| figures.iter().all(|peer| !peer.outcome.died);
         let figures = figures.filter(all_live).ok_or(EngineError::Died)?;
-        Ok(Read { began, ended, cpu, workers, figures })
+        Ok(Read { array: crew.array, began, ended, cpu, workers, figures, notes: Vec::new() })
     })
 }
 
-impl Halt {
-    fn explain_reading(self, paths: &[PathBuf]) -> EngineError {
-        match self {
-            Halt::Signal => EngineError::Stopped("no output was left behind".to_owned()),
-            Halt::Failed(failure) => super::failed(failure, paths, None, "no output was left behind".to_owned()),
-        }
-    }
+/// What is reported of reading or mending a pool.
+pub(super) fn outcome(kind: Kind, pool: &Pool, set: Option<SetRecord>, read: Read, config: &Config) -> Outcome {
+    let mut facts = report::pool_facts(pool);
+    facts.frames_free = pool.frames_free();
+    let times = |set: SetRecord| SetTimes {
+        number: set.number,
+        bytes: set.bytes,
+        prepared: read.began,
+        written: read.ended,
+        flushed: read.ended,
+        committed: read.ended,
+        ..SetTimes::default()
+    };
+    report::outcome(report::Ran {
+        kind,
+        bytes: set.map_or(0, |set| set.bytes),
+        began: read.began,
+        sets: set.map(times).into_iter().collect(),
+        cpu: read.cpu,
+        workers: read.workers,
+        figures: read.figures,
+        deaths: Vec::new(),
+        strategy: config.rules.strategy,
+        devices: report::devices(pool),
+        array: read.array,
+        depth_asked: config.depth,
+        pool: facts,
+        notes: pool.notes().iter().cloned().chain(read.notes).collect(),
+    })
 }
 
 fn broken(failure: StoreFailure, paths: &[PathBuf]) -> EngineError {
@@ -163,20 +213,18 @@ fn plan(set: &SetRecord, pages: &[PageRecord], sharing: &Sharing, peers: u16) ->
     }
 }
 
-/// Waits until every page was read, or the first failure, or a signal.
-fn wait_for_pages(
+/// Waits for so many letters of a kind, or the first failure, or a signal.
+fn wait_for(
     port: &mut Uring,
     inbox: &Mailbox<ToLedger>,
-    pages: u64,
+    (mut left, is_wanted): (u64, &dyn Fn(&ToLedger) -> bool),
     handles: &Handles,
     died: &dyn Fn() -> bool,
 ) -> Result<(), Halt> {
-    let mut left = pages;
     while left > 0 {
         match inbox.take() {
-            Some(ToLedger::Page(_)) => left -= 1,
             Some(ToLedger::Failed { failure, .. }) => return Err(Halt::Failed(failure)),
-            Some(_) => {}
+            Some(letter) => left -= u64::from(is_wanted(&letter)),
             None if handles.stop.load(Ordering::Acquire) => return Err(Halt::Signal),
             None if died() => return Err(Halt::Failed(Failure::Broken("a thread of the engine has died"))),
             None => {

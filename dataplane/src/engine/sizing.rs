@@ -69,7 +69,9 @@ pub struct Ask {
 /// The sizes of one peer's array, and a note where the limit of locked memory made the depth smaller.
 pub fn size(geometry: Geometry, layout: Layout, ask: Ask) -> Result<(Array, Option<String>), SizingError> {
     let request_bytes = whole_blocks(ask.request_bytes).ok_or(SizingError::Request(ask.request_bytes))?;
-    let whole_requests = (ask.request_bytes * u64::from(geometry.members())).clamp(SLOT_BYTES_MIN, SLOT_BYTES_MAX);
+    // As much data as makes each member's part of a slot one request.
+    let data_chunks = u64::from(geometry.stripe_chunks()) * ask.request_bytes / u64::from(geometry.stripe_rows());
+    let whole_requests = data_chunks.clamp(SLOT_BYTES_MIN, SLOT_BYTES_MAX);
     let usual_slot = ask.slot_bytes.unwrap_or(whole_requests);
     whole_blocks(usual_slot).ok_or(SizingError::Slot(usual_slot))?;
     let frame = Frame { geometry, layout, request_bytes, peers: ask.peers, limit: locked_memory_limit() };
@@ -91,7 +93,7 @@ fn note(array: &Array) -> String {
         "the limit of locked memory allows {} slots of {} KiB per peer, fewer or smaller than usual: run with sudo, or raise \
          ulimit -l",
         array.slots,
-        array.slot_bytes() / 1024
+        array.slot_data_bytes() / 1024
     )
 }
 
@@ -105,10 +107,12 @@ struct Frame {
 }
 
 impl Frame {
-    /// Whole stripes of a slot, one at least.
+    /// Rows of a slot of so much data, of whole stripes, one at least.
     fn slot_rows(&self, slot_bytes: u64) -> u32 {
-        let rows = slot_bytes / u64::from(self.geometry.stripe_bytes());
-        u32::try_from(rows).unwrap_or(u32::MAX).clamp(1, self.geometry.frame_rows())
+        let rows = self.geometry.stripe_rows();
+        let stripes = slot_bytes / u64::from(self.geometry.stripe_bytes());
+        let most = self.geometry.frame_rows() / rows;
+        u32::try_from(stripes).unwrap_or(u32::MAX).clamp(1, most) * rows
     }
 
     /// An array of slots that rings can register.
@@ -122,7 +126,7 @@ impl Frame {
         let shape = Array { geometry, layout, slot_rows, slots: 0, request_bytes, run_pages: pages, runs: 0 };
         let fits = u16::try_from(slots).ok().zip(u16::try_from(runs).ok());
         let array = fits.map(|(slots, runs)| Array { slots, runs, ..shape });
-        let requests = u64::from(shape.requests_of_slot()) * u64::from(slots)
+        let requests = u64::from(shape.requests_of_slot_at_most()) * u64::from(slots)
             + u64::from(geometry.members()) * (u64::from(runs) + 1);
         let good = |array: &Array| array.region_bytes() <= u64::from(REGION_BYTES_MAX) && requests <= REQUESTS_MAX;
         let slot_bytes = u64::from(shape.slot_bytes());
@@ -145,7 +149,7 @@ impl Frame {
 }
 
 /// Bytes that this process may lock; `None` without a limit, as for root.
-fn locked_memory_limit() -> Option<u64> {
+pub(super) fn locked_memory_limit() -> Option<u64> {
     let unlimited = nix::unistd::geteuid().is_root();
     let (soft, _) = getrlimit(Resource::RLIMIT_MEMLOCK).ok()?;
     (!unlimited && soft != nix::libc::RLIM_INFINITY).then_some(soft)

@@ -23,7 +23,7 @@ use crate::pool::error::PoolError;
 use crate::port::uring::{Effective, SetupError, Uring};
 use crate::port::{Next, Port};
 use crate::requests::Traffic;
-use crate::telemetry::{HandOvers, Latencies, State, TimeStates};
+use crate::telemetry::{HandOvers, Healed, Latencies, State, Stopwatch, TimeStates};
 
 /// Tells the threads to begin, or to leave because another could not.
 pub(super) struct Start {
@@ -33,7 +33,7 @@ pub(super) struct Start {
 
 impl Start {
     /// Reports that this thread's port exists, and waits for the others. `None`: leave.
-    fn wait<T>(self, built: Result<T, SetupError>) -> Option<T> {
+    pub(super) fn wait<T>(self, built: Result<T, SetupError>) -> Option<T> {
         let (mine, report) = match built {
             Ok(mine) => (Some(mine), Ok(())),
             Err(error) => (None, Err(error)),
@@ -84,6 +84,7 @@ impl Gate {
 pub(super) struct PeerFigures {
     pub(super) outcome: PeerOutcome,
     pub(super) traffic: Box<[Traffic]>,
+    pub(super) healed: Box<[Healed]>,
     pub(super) hand_overs: HandOvers,
     /// `None` of a peer that has died.
     pub(super) effective: Option<Effective>,
@@ -102,7 +103,13 @@ impl PeerFigures {
             latency: Latencies::new(),
             died: true,
         };
-        PeerFigures { outcome, traffic: Box::default(), hand_overs: HandOvers::new(), effective: None }
+        PeerFigures {
+            outcome,
+            traffic: Box::default(),
+            healed: Box::default(),
+            hand_overs: HandOvers::new(),
+            effective: None,
+        }
     }
 }
 
@@ -182,7 +189,7 @@ pub(super) fn spawn_control<'scope>(
     spawn(scope, "control".to_owned(), body)
 }
 
-fn spawn<'scope, T: Send + 'scope>(
+pub(super) fn spawn<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     name: String,
     body: impl FnOnce() -> T + Send + 'scope,
@@ -255,11 +262,7 @@ pub(super) fn cores(config: &Config) -> Result<(Vec<Option<CoreId>>, Option<Stri
 }
 
 /// The thread's system time, which the kernel counts, is taken out of the states in which it was in the kernel.
-fn figures(id: PeerId, core: Option<usize>, peer: Peer<Uring>) -> PeerFigures {
-    let (desk, hand_overs, transfers) = peer.into_figures();
-    let Desk { requests, mut stopwatch, bytes, .. } = desk;
-    let now = requests.now();
-    stopwatch.switch(now, State::Idle);
+pub(super) fn take_out_system_time(stopwatch: &mut Stopwatch) {
     let system = getrusage(UsageWho::RUSAGE_THREAD).map_or(Nanos::ZERO, |usage| {
         let time = usage.system_time();
         let nanos = |value: i64| u64::try_from(value).unwrap_or(0);
@@ -267,9 +270,18 @@ fn figures(id: PeerId, core: Option<usize>, peer: Peer<Uring>) -> PeerFigures {
     });
     let in_kernel = stopwatch.totals().of(State::Kernel);
     stopwatch.split(State::Devices, State::Kernel, system.since(in_kernel));
+}
+
+fn figures(id: PeerId, core: Option<usize>, peer: Peer<Uring>) -> PeerFigures {
+    let (desk, hand_overs, transfers) = peer.into_figures();
+    let Desk { requests, mut stopwatch, bytes, healed, .. } = desk;
+    let now = requests.now();
+    stopwatch.switch(now, State::Idle);
+    take_out_system_time(&mut stopwatch);
     let (port, traffic, latency, depth) = requests.into_figures();
     let times = stopwatch.totals();
     let achieved_depth = depth.mean();
     let outcome = PeerOutcome { peer: id, core, bytes, transfers, times, achieved_depth, latency, died: false };
-    PeerFigures { outcome, traffic, hand_overs, effective: Some(port.effective().clone()) }
+    let healed = healed.total().into();
+    PeerFigures { outcome, traffic, healed, hand_overs, effective: Some(port.effective().clone()) }
 }

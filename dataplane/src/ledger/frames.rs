@@ -47,6 +47,14 @@ impl Frames {
         Some(taken)
     }
 
+    /// Takes `count` frames in one run; `None` when there is none that is so long.
+    pub(crate) fn take_run(&mut self, count: u64) -> Option<Extent> {
+        let run = self.runs.iter_mut().find(|run| run.count >= count)?;
+        let taken = run.take_front(count);
+        self.runs.retain(|run| !run.is_empty());
+        Some(taken)
+    }
+
     /// Gives frames back.
     ///
     /// # Panics
@@ -101,6 +109,16 @@ mod tests {
         frames.give_back(taken);
         frames.give_back([Extent::new(7, 1), Extent::new(2, 1)]);
         assert_eq!(frames, Frames::all_but(10, vec![]).expect("sound"));
+    }
+
+    #[test]
+    fn a_run_is_taken_in_one_piece_or_not_at_all() {
+        let mut frames = Frames::all_but(10, vec![2, 6]).expect("sound");
+        assert_eq!(
+            [4, 3, 3, 3].map(|count| frames.take_run(count)),
+            [None, Some(Extent::new(3, 3)), Some(Extent::new(7, 3)), None]
+        );
+        assert_eq!((frames.take_run(2), frames.count()), (Some(Extent::new(0, 2)), 0));
     }
 
     #[test]

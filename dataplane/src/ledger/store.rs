@@ -1,12 +1,13 @@
 //! The metadata of a pool: which sets there are, and where their pages lie.
 //!
 //! ```text
-//!   sets    number      -> (bytes, pages, generation, seed or none)
-//!   pages   (set, page) -> (frame, root)
-//!   learnt  "balance"   -> what peers know of each other's speed, as JSON
+//!   sets      number      -> (bytes, pages, generation, seed or none)
+//!   pages     (set, page) -> (frame, root)
+//!   learnt    "balance"   -> what peers know of each other's speed, as JSON
+//!   volumes   ...            see [`volumes`]
 //! ```
 //!
-//! An embedded transactional store on an image in memory; this file alone knows which.
+//! An embedded transactional store on an image in memory; this file and those below it alone know which.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -15,6 +16,8 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::image::Image;
 use crate::message::StoreFailure;
+
+pub mod volumes;
 
 /// A committed set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +54,11 @@ impl Store {
     /// An empty store on an empty image.
     pub(crate) fn create(image: Image) -> Result<Store, StoreFailure> {
         let store = Store::open(image)?;
-        store.change(|_, _, _| Ok(()))?;
+        store.write(|transaction| {
+            let (_, _, _) =
+                (transaction.open_table(SETS)?, transaction.open_table(PAGES)?, transaction.open_table(LEARNT)?);
+            volumes::make_tables(transaction)
+        })?;
         Ok(store)
     }
 
@@ -119,7 +126,9 @@ impl Store {
         let others = self.sets()?;
         // What very many peers know of each other is more than the area is made for, and lasts as long as they do.
         let learnt = serde_json::to_vec(learnt).ok().filter(|bytes| bytes.len() <= LEARNT_BYTES_MAX);
-        self.change(|sets, table, others_learnt| {
+        self.write(|transaction| {
+            let (mut sets, mut table) = (transaction.open_table(SETS)?, transaction.open_table(PAGES)?);
+            let mut others_learnt = transaction.open_table(LEARNT)?;
             match &learnt {
                 Some(bytes) => drop(others_learnt.insert(BALANCE, bytes.as_slice())?),
                 None => drop(others_learnt.remove(BALANCE)?),
@@ -141,23 +150,16 @@ impl Store {
         all().map_err(|error| failure(&self.image, &error))
     }
 
-    fn change(
+    /// One transaction: what `apply` returns, once all of it is in the image.
+    fn write<T>(
         &self,
-        apply: impl FnOnce(
-            &mut redb::Table<'_, u64, SetRow>,
-            &mut redb::Table<'_, PageKey, PageRow>,
-            &mut redb::Table<'_, &'static str, &'static [u8]>,
-        ) -> Result<(), redb::Error>,
-    ) -> Result<(), StoreFailure> {
+        apply: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreFailure> {
         let all = || {
             let transaction = self.database.begin_write()?;
-            apply(
-                &mut transaction.open_table(SETS)?,
-                &mut transaction.open_table(PAGES)?,
-                &mut transaction.open_table(LEARNT)?,
-            )?;
+            let applied = apply(&transaction)?;
             transaction.commit()?;
-            Ok::<(), redb::Error>(())
+            Ok::<T, redb::Error>(applied)
         };
         all().map_err(|error| failure(&self.image, &error))
     }

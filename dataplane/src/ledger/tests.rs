@@ -168,7 +168,7 @@ impl Rig {
                     self.told.committed = number;
                     committed += 1;
                 }
-                ToMain::InDoubt { .. } => {}
+                ToMain::InDoubt { .. } | ToMain::Lost { .. } => {}
                 ToMain::Failed(failure) => self.told.failure = Some(failure),
                 ToMain::Stopped => self.told.stopped = true,
             }

@@ -102,7 +102,11 @@ impl<P: Port> Peer<P> {
                 continue;
             }
             let frame = plan.frame(extent.start);
-            let neighbour = |&page: &u64| plan.frame(extent.start + page) == frame + page;
+            let health = self.desk.health;
+            // The same members count for all frames of a run.
+            let neighbour = |&page: &u64| {
+                plan.frame(extent.start + page) == frame + page && health.lost_of(frame + page) == health.lost_of(frame)
+            };
             let together = 1 + (1..extent.count).take_while(neighbour).count() as u64;
             let rest = Extent::new(extent.start + together, extent.count - together);
             if !rest.is_empty() {

@@ -52,8 +52,9 @@ impl<P: Port> Peer<P> {
             && let Some(&(_, whose)) = self.flushes.asked.front()
         {
             let mut count = 0;
-            for member in (0..self.desk.array.members()).filter(|member| member % self.wiring.peers == whose.0) {
-                let ask = Ask { file: member, offset: 0, operation: Operation::Flush, needed: 0 };
+            let members = self.desk.members() - self.desk.health.lost;
+            for member in members.iter().filter(|member| member % self.wiring.peers == whose.0) {
+                let ask = Ask { file: member, offset: 0, operation: Operation::Flush, needed: 0, by_block: false };
                 self.desk.requests.start(now, Owner::Flush, ask);
                 count += 1;
             }

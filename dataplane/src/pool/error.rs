@@ -57,20 +57,106 @@ pub enum PoolError {
         /// Of another.
         other: PathBuf,
     },
-    /// Not exactly the members of the pool.
+    /// Too many members of the pool are missing.
     #[error(
-        "{} is member {member} of a pool of {have} devices, and {given} were named. Nothing was written. Name all its \
-         members, or give --destroy-data to make a new pool", path.display()
+        "{} is member {member} of a pool of {have} devices, and {given} were named: {level} does not hold all data \
+         without {missing}. Nothing was written. Name all its members, or give --destroy-data to make a new pool",
+        path.display()
     )]
     Members {
         /// One of them.
         path: PathBuf,
         /// Its index.
-        member: u16,
+        member: usize,
         /// How many the pool has.
-        have: usize,
+        have: u16,
         /// How many were named.
         given: usize,
+        /// The pool's level.
+        level: Level,
+        /// Those that are missing.
+        missing: String,
+    },
+    /// Most members are missing, and may have gone on by themselves.
+    #[error(
+        "only {there} of the {counted} members of the pool on {} can be used: the others are most of it and may have \
+         gone on without these, so that these hold what is old. Nothing was written. Name more of the members",
+        path.display()
+    )]
+    Minority {
+        /// One that is there.
+        path: PathBuf,
+        /// How many are.
+        there: usize,
+        /// How many the pool counts.
+        counted: usize,
+    },
+    /// Half of the members are there, and what cannot be read may be the other half.
+    #[error(
+        "{why}; the {there} members of the pool that can be read are only half of it, and this device may hold what is \
+         newer. Nothing was written. Make it readable, or go on without it by not naming it"
+    )]
+    Unsure {
+        /// The device and what it answered.
+        why: String,
+        /// How many are there.
+        there: usize,
+    },
+    /// Two parts of one pool that have each gone on without the other.
+    #[error(
+        "{} and {} are of one pool, and each was written to without the other: they do not hold the same any more. \
+         Nothing was written. Name only the members whose data is wanted", one.display(), other.display()
+    )]
+    Apart {
+        /// One.
+        one: PathBuf,
+        /// The other.
+        other: PathBuf,
+    },
+    /// A member that the array needs.
+    #[error(
+        "member {member} cannot be done without: {level} does not hold all data without {missing}. Nothing was \
+         changed. Copy the data away first (bireme restore), or let what is missing be rebuilt"
+    )]
+    Needed {
+        /// Which.
+        member: u16,
+        /// The pool's level.
+        level: Level,
+        /// All that would be missing.
+        missing: String,
+    },
+    /// No such member.
+    #[error("there is no member {member}: the pool has the members 0 to {}", members - 1)]
+    NoMember {
+        /// Which.
+        member: u16,
+        /// How many there are.
+        members: u16,
+    },
+    /// A member that has been replaced already.
+    #[error(
+        "member {member} has been replaced already, and {} is to be rebuilt. Nothing was changed. Rebuild it, or fail \
+         it first", path.display()
+    )]
+    Rebuilding {
+        /// Which.
+        member: u16,
+        /// The device in its place.
+        path: PathBuf,
+    },
+    /// A device that cannot take a member's place.
+    #[error(
+        "{} holds {have} bytes, and a member of this pool needs {need}. Nothing was changed. Choose a larger device",
+        path.display()
+    )]
+    SmallReplacement {
+        /// Which.
+        path: PathBuf,
+        /// Its size.
+        have: u64,
+        /// The least that would do.
+        need: u64,
     },
     /// Two devices claim to be the same member.
     #[error("{} and {} are copies of one member: name one of them", one.display(), other.display())]
@@ -99,9 +185,6 @@ pub enum PoolError {
         /// How many the shape has.
         want: u16,
     },
-    /// A level that pools cannot have.
-    #[error("pools of {0} are not supported yet: choose RAID 0")]
-    Level(Level),
     /// No pool where one was expected.
     #[error("{} holds no pool: it {what}. Name the devices that offload wrote to", path.display())]
     NoPool {

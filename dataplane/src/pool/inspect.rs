@@ -2,13 +2,13 @@
 
 use bireme_control::raid::geometry::{BLOCK_BYTES, Geometry};
 
+use super::Member;
 use super::error::{PoolError, device};
-use super::{Member, Standing};
 use crate::device::signature::identify;
 use crate::layout::{ZONE_BYTES, zones};
 use crate::port::Port;
-use crate::port::blocking::Blocking;
-use crate::superblock::{SUPERBLOCK_BYTES, Superblock, is_ours};
+use crate::port::blocking::{Blocking, Fault};
+use crate::superblock::{SUPERBLOCK_BYTES, State, Superblock, is_ours};
 
 /// One device on its own.
 #[derive(Debug)]
@@ -21,99 +21,37 @@ pub(super) enum Device {
     Ours(Superblock, [u8; 2]),
     /// Somebody's.
     Foreign(&'static str),
+    /// It does not let itself be read.
+    Unreadable(Fault),
 }
 
 /// Looks at each device; writes nothing.
 pub(super) fn look<P: Port>(members: &[Member], port: &mut P) -> Result<Vec<Device>, PoolError> {
+    members.iter().zip(0..).map(|(member, file)| look_at(member, file, port)).collect()
+}
+
+/// Looks at one device. A port that gave up is an error: it has not heard from the device.
+pub(super) fn look_at<P: Port>(member: &Member, file: u16, port: &mut P) -> Result<Device, PoolError> {
+    let bytes = whole_blocks(member.bytes);
+    let length = bytes.min(EDGE_BYTES);
+    let mut head = vec![0; usize::try_from(length).expect("4 MiB")];
+    let mut tail = head.clone();
     let mut blocking = Blocking::new(port);
-    let mut devices = Vec::with_capacity(members.len());
-    for (member, file) in members.iter().zip(0..) {
-        let bytes = whole_blocks(member.bytes);
-        let length = bytes.min(EDGE_BYTES);
-        let mut head = vec![0; usize::try_from(length).expect("4 MiB")];
-        let mut tail = head.clone();
-        blocking.read(file, 0, &mut head).map_err(device(&member.path))?;
-        blocking.read(file, bytes - length, &mut tail).map_err(device(&member.path))?;
-        devices.push(judge(&head, &tail, member.bytes));
-    }
-    Ok(devices)
-}
-
-/// Whose the devices are together.
-pub(super) fn standing(members: &[Member], devices: &[Device]) -> Result<Standing, PoolError> {
-    let foreign = devices.iter().enumerate().find_map(|(member, device)| match device {
-        Device::Foreign(what) => Some(Standing::Foreign { member, what }),
-        _ => None,
-    });
-    if let Some(foreign) = foreign {
-        return Ok(foreign);
-    }
-    let Some((first, superblock)) = devices.iter().enumerate().find_map(|(index, device)| match device {
-        Device::Ours(superblock, _) => Some((index, superblock)),
-        _ => None,
-    }) else {
-        return Ok(Standing::Blank);
-    };
-    agree(members, devices, first, superblock)?;
-    Ok(Standing::Ours { uuid: superblock.pool, geometry: superblock.geometry })
-}
-
-/// All given devices are the members of one pool, each once.
-fn agree(members: &[Member], devices: &[Device], first: usize, superblock: &Superblock) -> Result<(), PoolError> {
-    let path = |index: usize| members[index].path.clone();
-    let mut given: Vec<Option<usize>> = vec![None; superblock.members.len()];
-    for (index, device) in devices.iter().enumerate() {
-        // Where the last superblocks of a creation reached some members only, the metadata were durable on all before:
-        // the others belong to the pool too.
-        let other = match device {
-            Device::Ours(other, _) => other,
-            Device::Unfinished(other, _) if other.pool == superblock.pool => other,
-            _ => return Err(PoolError::Mixed { ours: path(first), other: path(index) }),
-        };
-        if other.pool != superblock.pool || other.members.len() != superblock.members.len() {
-            return Err(PoolError::Different { one: path(first), other: path(index) });
-        }
-        if let Some(before) = given[usize::from(other.member)].replace(index) {
-            return Err(PoolError::Twice { one: path(before), other: path(index) });
-        }
-    }
-    if given.iter().any(Option::is_none) {
-        let (have, member) = (superblock.members.len(), superblock.member);
-        return Err(PoolError::Members { path: path(first), member, have, given: members.len() });
-    }
-    Ok(())
-}
-
-/// The same, for callers that want nothing but a pool.
-pub(super) fn require_ours(members: &[Member], devices: &[Device]) -> Result<(), PoolError> {
-    let none = |index: usize, what| PoolError::NoPool { path: members[index].path.clone(), what };
-    match standing(members, devices)? {
-        Standing::Ours { .. } => Ok(()),
-        Standing::Foreign { member, what } => Err(none(member, holds(what))),
-        Standing::Blank => Err(none(0, "is blank".to_owned())),
-    }
-}
-
-/// A member with its place among the given devices.
-pub(super) fn ours((index, device): (usize, Device)) -> Option<(usize, Superblock, [u8; 2])> {
-    match device {
-        Device::Ours(superblock, slots) | Device::Unfinished(superblock, slots) => Some((index, superblock, slots)),
-        Device::Blank | Device::Foreign(_) => None,
+    let read = blocking.read(file, 0, &mut head).and_then(|()| blocking.read(file, bytes - length, &mut tail));
+    match read {
+        Ok(()) => Ok(judge(&head, &tail, member.bytes)),
+        Err(fault) if port.in_flight() == 0 => Ok(Device::Unreadable(fault)),
+        Err(fault) => Err(device(&member.path)(fault)),
     }
 }
 
 /// Zeros over the first and last 4 MiB: superblocks, partition tables and most other signatures.
-pub(super) fn wipe<P: Port>(members: &[Member], port: &mut P) -> Result<(), PoolError> {
+pub(super) fn wipe<P: Port>(member: &Member, file: u16, port: &mut P) -> Result<(), PoolError> {
     let mut blocking = Blocking::new(port);
-    for (member, file) in members.iter().zip(0..) {
-        let bytes = whole_blocks(member.bytes);
-        let zeros = vec![0; usize::try_from(bytes.min(EDGE_BYTES)).expect("4 MiB")];
-        for offset in [0, bytes - zeros.len() as u64] {
-            blocking.write(file, offset, &zeros).map_err(device(&member.path))?;
-        }
-        blocking.flush(file).map_err(device(&member.path))?;
-    }
-    Ok(())
+    let bytes = whole_blocks(member.bytes);
+    let zeros = vec![0; usize::try_from(bytes.min(EDGE_BYTES)).expect("4 MiB")];
+    let written = [0, bytes - zeros.len() as u64].into_iter().try_for_each(|at| blocking.write(file, at, &zeros));
+    written.and_then(|()| blocking.flush(file)).map_err(device(&member.path))
 }
 
 /// A device is used in whole blocks.
@@ -134,24 +72,25 @@ fn judge(head: &[u8], tail: &[u8], bytes: u64) -> Device {
     let ends = [newest(head), newest(tail_zone)];
     let winner = ends.iter().flatten().max_by_key(|(superblock, _)| superblock.generation);
     if let Some((superblock, _)) = winner {
+        // An end without one was torn by the first write, to slot 0, which is then written again.
+        let slots = [&ends[0], &ends[1]].map(|end| end.as_ref().map_or(1, |(_, slot)| *slot));
         if superblock.is_unfinished() {
-            // An end without one was torn by the first write, to slot 0, which is then written again.
-            let slots = [&ends[0], &ends[1]].map(|end| end.as_ref().map_or(1, |(_, slot)| *slot));
             return Device::Unfinished(superblock.clone(), slots);
         }
-        return match &ends {
-            [Some((start, a)), Some((end, b))] if same_member(start, end) => {
-                let recorded = superblock.members[usize::from(superblock.member)].bytes;
-                if recorded != whole_blocks(bytes) {
-                    return Device::Foreign("a Bireme pool (the device has changed its size)");
-                }
-                Device::Ours(superblock.clone(), [*a, *b])
-            }
-            _ => Device::Foreign("a Bireme pool (the superblocks at its start and end disagree)"),
+        let whole = match &ends {
+            [Some((start, _)), Some((end, _))] => same_device(start, end),
+            _ => holds_nothing(superblock),
         };
+        if !whole {
+            return Device::Foreign("a Bireme pool (the superblocks at its start and end disagree)");
+        }
+        if superblock.own().bytes != whole_blocks(bytes) {
+            return Device::Foreign("a Bireme pool (the device has changed its size)");
+        }
+        return Device::Ours(superblock.clone(), slots);
     }
-    if [head, tail_zone].iter().any(|zone| slots(zone).any(Superblock::is_of_unknown_level)) {
-        return Device::Foreign("a Bireme pool (of a RAID level that is not supported yet)");
+    if [head, tail_zone].iter().any(|zone| slots(zone).any(Superblock::is_unknown)) {
+        return Device::Foreign("a Bireme pool (of another version of Bireme)");
     }
     if only_a_torn_first_write(head, bytes, 0) && only_a_torn_first_write(tail, bytes, bytes_before(tail, bytes)) {
         return Device::Blank;
@@ -173,8 +112,17 @@ fn slots(zone: &[u8]) -> impl Iterator<Item = &[u8]> {
     zone.chunks(SUPERBLOCK_BYTES).take(2)
 }
 
-fn same_member(one: &Superblock, other: &Superblock) -> bool {
-    one.pool == other.pool && one.member == other.member
+fn same_device(one: &Superblock, other: &Superblock) -> bool {
+    one.pool == other.pool && one.device == other.device
+}
+
+/// A device that has just joined: a crash may have cut its first superblocks short, and nothing on it counts.
+fn holds_nothing(superblock: &Superblock) -> bool {
+    match superblock.own().state {
+        State::Spare => true,
+        State::Rebuilding => superblock.watermark == 0,
+        _ => false,
+    }
 }
 
 fn bytes_before(tail: &[u8], bytes: u64) -> u64 {

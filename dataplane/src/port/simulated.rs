@@ -111,6 +111,11 @@ impl World {
         self.0.borrow_mut().faults.errno_at.insert(step, errno);
     }
 
+    /// This 4 KiB block of a disk cannot be read until it is written.
+    pub fn bad_block(&self, disk: usize, offset: u64) {
+        self.0.borrow_mut().faults.bad_blocks.insert((disk, offset / BLOCK));
+    }
+
     /// So many requests of a million end with EIO.
     pub fn error_rate(&self, per_million: u32) {
         self.0.borrow_mut().faults.errors_per_million = per_million;
@@ -135,6 +140,26 @@ impl World {
     /// The same for the disk that step `step` goes to, from that step on.
     pub fn hang_at(&self, step: u64) {
         self.0.borrow_mut().faults.hang_at = Some(step);
+    }
+
+    /// A disk dies: it answers everything with EIO from now on, until it is replaced.
+    pub fn kill(&self, disk: usize) {
+        self.0.borrow_mut().kill(disk);
+    }
+
+    /// The same as step `step` is about to start.
+    pub fn kill_at(&self, step: u64, disk: usize) {
+        self.0.borrow_mut().faults.die_at.insert(step, disk);
+    }
+
+    /// Whether a disk is dead.
+    pub fn is_dead(&self, disk: usize) -> bool {
+        self.0.borrow().faults.dead.contains(&disk)
+    }
+
+    /// A dead disk answers again, with what it held.
+    pub fn revive(&self, disk: usize) {
+        self.0.borrow_mut().faults.dead.remove(&disk);
     }
 
     /// Requests of this port take so many times as long from now on.
@@ -162,7 +187,7 @@ impl World {
         self.0.borrow().off
     }
 
-    /// The world after the power came back: disks hold what survived, all faults are gone, the clock goes on.
+    /// The world after the power came back: disks hold what survived, all faults but dead disks are gone, the clock goes on.
     pub fn reboot(&self) -> World {
         let mut state = self.0.borrow_mut();
         state.off = true;
@@ -174,10 +199,12 @@ impl World {
             }
         }
         disks.iter_mut().for_each(|disk| disk.lose_power(&mut random));
-        World::with(random, state.now, disks)
+        let next = World::with(random, state.now, disks);
+        next.0.borrow_mut().faults.dead = state.faults.dead.clone();
+        next
     }
 
-    /// The world of the next process: what was under way has ended, nothing is lost, and all faults are gone.
+    /// The world of the next process: what was under way has ended, nothing is lost, and all faults but dead disks are gone.
     pub fn restart(&self) -> World {
         let mut state = self.0.borrow_mut();
         state.off = true;
@@ -188,12 +215,16 @@ impl World {
                 disks[work.disk].write(*offset, data.clone());
             }
         }
-        World::with(random, state.now, disks)
+        let next = World::with(random, state.now, disks);
+        next.0.borrow_mut().faults.dead = state.faults.dead.clone();
+        next
     }
 
     /// Puts a blank disk of this size in the place of another.
     pub fn replace(&self, disk: usize, bytes: u64) {
-        self.0.borrow_mut().disks[disk] = Disk::new(bytes);
+        let mut state = self.0.borrow_mut();
+        state.disks[disk] = Disk::new(bytes);
+        state.faults.dead.remove(&disk);
     }
 
     /// From now on requests are noted as they start.
@@ -407,3 +438,4 @@ fn power_is_off() -> io::Error {
 }
 
 const SECTOR: u64 = 512;
+const BLOCK: u64 = 4096;

@@ -32,8 +32,8 @@ mod ring;
 /// What a port is built from.
 #[derive(Debug)]
 pub struct Wishes<'a> {
-    /// The files that requests name by index.
-    pub files: &'a [BorrowedFd<'a>],
+    /// The files that requests name by index; nothing is asked of one that is `None`.
+    pub files: &'a [Option<BorrowedFd<'a>>],
     /// Bytes of memory for requests.
     pub region_bytes: usize,
     /// The most requests in flight.
@@ -155,7 +155,9 @@ impl Uring {
         let region = Region::new(bytes).map_err(|cause| SetupError::Memory { bytes, cause })?;
         device.register_buffer(&region).map_err(|cause| SetupError::Register { bytes, cause })?;
         if !wishes.files.is_empty() {
-            let fds: Vec<RawFd> = wishes.files.iter().map(AsRawFd::as_raw_fd).collect();
+            // A gap keeps its place in the table.
+            let fd = |file: &Option<BorrowedFd<'_>>| file.map_or(-1, |file| file.as_raw_fd());
+            let fds: Vec<RawFd> = wishes.files.iter().map(fd).collect();
             device.register_files(&fds).map_err(|cause| SetupError::Missing { what: "registered files", cause })?;
         }
         let effective = Effective {
@@ -164,7 +166,7 @@ impl Uring {
             event_flags: vec!["CLAMP"],
             woven_fixed: device.knows(opcode::ReadvFixed::CODE) && device.knows(opcode::WritevFixed::CODE),
             registered_ring: device.register_itself(),
-            registered_files: wishes.files.len(),
+            registered_files: wishes.files.iter().flatten().count(),
             registered_bytes: bytes as u64,
             paging: region.paging().describe(),
         };

@@ -5,24 +5,27 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bireme_control::raid::geometry::MEMBERS_MAX;
 use crossbeam::utils::CachePadded;
 
 /// Bytes completed on each device, and data sets that became visible.
 #[derive(Debug)]
 pub struct Gauges {
+    devices: usize,
     bytes: Box<[CachePadded<AtomicU64>]>,
     sets_done: CachePadded<AtomicU64>,
 }
 
 impl Gauges {
-    /// All zero.
+    /// All zero. An array may have more members than devices were named, and those are counted in the total.
     pub fn new(devices: usize) -> Gauges {
-        Gauges { bytes: (0..devices).map(|_| CachePadded::default()).collect(), sets_done: CachePadded::default() }
+        let counters = 0..devices.max(usize::from(MEMBERS_MAX));
+        Gauges { devices, bytes: counters.map(|_| CachePadded::default()).collect(), sets_done: CachePadded::default() }
     }
 
     /// How many devices.
     pub fn devices(&self) -> usize {
-        self.bytes.len()
+        self.devices
     }
 
     /// A request to `device` has ended and moved this much.
@@ -38,7 +41,7 @@ impl Gauges {
 
     /// Bytes moved on all devices so far, padding included.
     pub fn total(&self) -> u64 {
-        (0..self.devices()).map(|device| self.bytes(device)).sum()
+        (0..self.bytes.len()).map(|device| self.bytes(device)).sum()
     }
 
     /// One more set is visible.

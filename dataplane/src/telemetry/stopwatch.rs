@@ -22,6 +22,8 @@ pub enum State {
     Filling,
     /// Computing checksums.
     Checksum,
+    /// Computing parity and making copies, or bringing back what is lost.
+    Parity,
     /// Waiting for the input or the output file.
     Input,
     /// Giving work to other peers or taking it.
@@ -41,6 +43,7 @@ impl State {
         State::Kernel,
         State::Filling,
         State::Checksum,
+        State::Parity,
         State::Input,
         State::Handover,
         State::Throttled,
@@ -55,6 +58,7 @@ impl State {
             State::Kernel => "kernel",
             State::Filling => "filling",
             State::Checksum => "checksum",
+            State::Parity => "parity",
             State::Input => "input",
             State::Handover => "handover",
             State::Throttled => "throttled",
@@ -162,7 +166,7 @@ impl Serialize for TimeStates {
     }
 }
 
-const STATES: usize = 9;
+const STATES: usize = 10;
 
 #[cfg(test)]
 mod tests {

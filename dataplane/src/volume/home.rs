@@ -225,7 +225,7 @@ impl<P: Port> Home<P> {
         self.look_for_stuck(now);
         while self.step(now) {}
         while let Some(member) = self.flushes.begin(self.living()) {
-            let ask = Ask { file: member, offset: 0, operation: port::Operation::Flush, needed: 0 };
+            let ask = Ask { file: member, offset: 0, operation: port::Operation::Flush, needed: 0, by_block: false };
             self.requests.start(now, Waiter::Flush { member }, ask);
         }
         if self.operations.has_ended() {

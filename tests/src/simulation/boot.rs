@@ -192,7 +192,7 @@ impl Running<'_> {
     fn build(&mut self, life: &Life, pool: Pool, given: &[usize], random: &mut Random) -> Result<Engine, String> {
         let world = self.stage.world();
         let config = life.config;
-        let members: Vec<usize> = pool.order().iter().map(|&index| given[index]).collect();
+        let members: Vec<usize> = pool.order().iter().flatten().map(|&index| given[index]).collect();
         let array = life.array(pool.layout())?;
         let inbox = Arc::new(Mailbox::new(config.letters, Bell(config.peers)));
         let main = Arc::new(Mailbox::new(64, Bell(config.peers + 2)));
@@ -361,6 +361,9 @@ impl Running<'_> {
                 self.model.committed(number)?;
                 self.reach(engine, Moment::Committed(sequence));
                 engine.watch.losers().into_iter().for_each(|peer| self.caught(engine, Moment::Losing, peer));
+            }
+            ToMain::Lost { file, failure, .. } => {
+                return Err(format!("the run goes on without member {file}, and RAID 0 cannot: {failure:?}"));
             }
             ToMain::InDoubt { number } => {
                 let oldest = self.model.planned.keys().next();

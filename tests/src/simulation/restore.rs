@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bireme_control::balance::Learnt;
 use bireme_control::balance::Rules;
 use bireme_control::units::Extent;
-use bireme_dataplane::job::Job;
+use bireme_dataplane::job::{Job, Mend};
 use bireme_dataplane::ledger::Sharing;
 use bireme_dataplane::ledger::store::PageRecord;
 use bireme_dataplane::message::{Failure, ToLedger, ToPeer};
@@ -117,7 +117,7 @@ fn open(stage: &Stage, model: &Model, trace: &mut Trace, random: &mut Random) ->
     if free != pool.layout().frames() || pages.len() as u64 != record.pages {
         return Err(format!("{} frames free and {} in use of {}", free, pages.len(), pool.layout().frames()));
     }
-    let members = pool.order().iter().map(|&index| disks[index]).collect();
+    let members = pool.order().iter().flatten().map(|&index| disks[index]).collect();
     Ok(Some(Reading { set, pages, generation: record.generation, layout: pool.layout(), members }))
 }
 
@@ -136,7 +136,7 @@ fn read(
     let mut disks = reading.members.clone();
     disks.push(stage.file());
     let roots: Arc<[u64]> = reading.pages.iter().map(|page| page.root).collect();
-    let job = Job::restore(roots, Some(array.members()));
+    let job = Job::restore(roots, Some(array.members()), Mend::Nothing);
     let rules = Rules { repeat: false, ..life.config.rules };
     let sharing = Sharing { rules, learnt: Learnt::new(rules.strategy, life.config.peers) };
     let task = Task { array, job, disks: &disks, sharing: &sharing, reports: reports.clone() };

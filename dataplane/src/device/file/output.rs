@@ -66,7 +66,10 @@ impl Output {
     }
 
     /// Refuses to replace a file that holds the bytes of one of the devices.
-    pub fn check_apart(path: impl AsRef<Path>, devices: &[Device]) -> Result<(), FileError> {
+    pub fn check_apart<'a>(
+        path: impl AsRef<Path>,
+        devices: impl IntoIterator<Item = &'a Device>,
+    ) -> Result<(), FileError> {
         let path = path.as_ref();
         // What cannot be looked up is refused with its own sentence by `create`.
         let Ok(identity) = identity_of(path) else { return Ok(()) };
@@ -74,7 +77,7 @@ impl Output {
         let shares = |device: &&Device| {
             super::super::check_apart((path, identity), (device.path(), device.identity()), &loops).is_err()
         };
-        match devices.iter().find(shares) {
+        match devices.into_iter().find(shares) {
             Some(device) => Err(FileError::IsDevice { path: path.into(), device: device.path().into() }),
             None => Ok(()),
         }

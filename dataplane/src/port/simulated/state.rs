@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bireme_control::units::Nanos;
 
 use super::disk::Disk;
-use super::{Operation, PortNumber, Random, Request, SECTOR, Started, Ticket, power_is_off};
+use super::{BLOCK, Operation, PortNumber, Random, Request, SECTOR, Started, Ticket, power_is_off};
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -35,6 +35,11 @@ pub(super) struct Faults {
     pub(super) errno_at: BTreeMap<u64, i32>,
     pub(super) hang_at: Option<u64>,
     pub(super) hung: BTreeSet<usize>,
+    /// Disks that die, by the step at which they do.
+    pub(super) die_at: BTreeMap<u64, usize>,
+    pub(super) dead: BTreeSet<usize>,
+    /// Blocks of disks that cannot be read.
+    pub(super) bad_blocks: BTreeSet<(usize, u64)>,
     pub(super) errors_per_million: u32,
     pub(super) short_per_million: u32,
     pub(super) stalls_per_million: u32,
@@ -94,6 +99,9 @@ impl State {
             errno_at: BTreeMap::new(),
             hang_at: None,
             hung: BTreeSet::new(),
+            die_at: BTreeMap::new(),
+            dead: BTreeSet::new(),
+            bad_blocks: BTreeSet::new(),
             errors_per_million: 0,
             short_per_million: 20_000,
             stalls_per_million: 0,
@@ -174,6 +182,9 @@ impl State {
         if self.off {
             return Err(power_is_off());
         }
+        if let Some(disk) = self.faults.die_at.remove(&self.steps) {
+            self.kill(disk);
+        }
         let fate = self.draw_fate(port, disk, request);
         if let Some(watched) = &mut self.watched {
             let (disk, result, due) = (disk.unwrap_or(usize::MAX), fate.result, fate.due);
@@ -186,6 +197,9 @@ impl State {
         let work = match request.operation {
             Operation::Read(_) | Operation::ReadWoven(_) => Work::Read { offset: request.offset, bytes: fate.moved },
             Operation::Write(_) | Operation::WriteWoven(_) => {
+                for block in blocks(request.offset, fate.moved) {
+                    self.faults.bad_blocks.remove(&(disk, block));
+                }
                 Work::Write { offset: request.offset, data: Rc::from(&data[..fate.moved as usize]) }
             }
             Operation::Flush => Work::Flush { mark: self.disks[disk].mark() },
@@ -195,11 +209,27 @@ impl State {
         Ok(())
     }
 
+    /// A disk answers everything with EIO from now on, what is under way included: that may have moved some bytes or none.
+    pub(super) fn kill(&mut self, disk: usize) {
+        self.faults.dead.insert(disk);
+        for work in self.under_way.values_mut().filter(|work| work.disk == disk) {
+            work.errno = Some(libc::EIO);
+        }
+    }
+
     fn draw_fate(&mut self, port: usize, disk: Option<usize>, request: &Request) -> Fate {
         let bytes = request.operation.bytes();
         let mut errno = self.faults.errno_at.get(&self.steps).copied();
         if errno.is_none() && self.random.chance(self.faults.errors_per_million) {
             errno = Some(libc::EIO);
+        }
+        if disk.is_some_and(|disk| self.faults.dead.contains(&disk)) {
+            let due = self.now + Nanos(10_000);
+            return Fate { moved: 0, result: Err(libc::EIO), due, refused: false };
+        }
+        if let (None, Some(disk), Operation::Read(_) | Operation::ReadWoven(_)) = (errno, disk, request.operation) {
+            let is_bad = |block| self.faults.bad_blocks.contains(&(disk, block));
+            errno = blocks(request.offset, bytes).any(is_bad).then_some(libc::ENODATA);
         }
         let end = disk.and_then(|disk| self.disks.get(disk)).map(Disk::bytes);
         let room = end.and_then(|end| end.checked_sub(request.offset));
@@ -236,6 +266,11 @@ impl State {
         }
         bytes
     }
+}
+
+/// The blocks that a request touches.
+fn blocks(offset: u64, bytes: u32) -> impl Iterator<Item = u64> {
+    offset / BLOCK..(offset + u64::from(bytes)).div_ceil(BLOCK)
 }
 
 /// What becomes of one request.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::buffer::Span;
+use crate::port::blocking::Blocking;
 
 fn write(port: &mut Simulated, token: u64, offset: u64, byte: u8) {
     let span = Span::new(u32::try_from(token).expect("small") * 4096, 4096);
@@ -121,4 +122,25 @@ fn a_seed_gives_the_same_run_twice() {
     };
     assert_eq!(run(5), run(5));
     assert_ne!(run(5).0, run(6).0);
+}
+
+#[test]
+fn a_dead_disk_stays_dead_until_it_is_replaced() {
+    let world = World::new(5, &[1 << 20, 1 << 20]);
+    let mut port = world.port(8192, 4);
+    let mut write = |disk: u16| Blocking::new(&mut port).write(disk, 0, &[7; 4096]).map_err(|fault| fault.errno);
+    assert_eq!((write(0), write(1)), (Ok(()), Ok(())));
+    world.kill_at(world.steps() + 1, 0);
+    assert_eq!((write(0), write(1), write(0)), (Err(libc::EIO), Ok(()), Err(libc::EIO)));
+    let world = world.restart();
+    let mut port = world.port(8192, 4);
+    let mut out = [0; 4096];
+    assert!(Blocking::new(&mut port).read(0, 0, &mut out).is_err());
+    world.revive(0);
+    Blocking::new(&mut port).read(0, 0, &mut out).expect("it answers again");
+    assert_eq!(out, [7; 4096]);
+    world.kill(0);
+    world.replace(0, 1 << 20);
+    Blocking::new(&mut port).read(0, 0, &mut out).expect("a new disk");
+    assert_eq!(out, [0; 4096]);
 }

@@ -3,6 +3,8 @@
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 
+use bireme_control::raid::geometry::{Geometry, Level};
+
 use super::*;
 use crate::buffer::Span;
 
@@ -15,6 +17,11 @@ fn file(bytes: u64) -> std::fs::File {
 }
 
 fn port(files: &[BorrowedFd<'_>], bells: &Bells, bell: Bell) -> Uring {
+    let files: Vec<_> = files.iter().copied().map(Some).collect();
+    port_with_gaps(&files, bells, bell)
+}
+
+fn port_with_gaps(files: &[Option<BorrowedFd<'_>>], bells: &Bells, bell: Bell) -> Uring {
     let (origin, bells, patience) = (Instant::now(), bells.clone(), Nanos::from_secs(30));
     let wishes = Wishes { files, region_bytes: 1 << 20, limit: 8, weave_pieces: 64, origin, bells, bell, patience };
     Uring::new(&wishes).expect("a kernel with io_uring")
@@ -48,6 +55,17 @@ fn what_is_written_is_read_back() {
 }
 
 #[test]
+fn a_file_that_is_absent_keeps_its_place() {
+    let file = file(1 << 20);
+    let mut port = port_with_gaps(&[None, Some(file.as_fd()), None], &Bells::new(1), Bell(0));
+    assert_eq!(port.effective().registered_files, 1);
+    assert_eq!(one(&mut port, 1, 0, Operation::Write(Span::new(0, 8192))), Ok(8192));
+    for absent in [0, 2] {
+        assert_eq!(one(&mut port, absent, 0, Operation::Write(Span::new(0, 8192))), Err(libc::EBADF));
+    }
+}
+
+#[test]
 fn a_woven_write_puts_the_columns_in_the_order_of_the_file() {
     let file = file(1 << 20);
     let mut port = port(&[file.as_fd()], &Bells::new(1), Bell(0));
@@ -55,7 +73,8 @@ fn a_woven_write_puts_the_columns_in_the_order_of_the_file() {
         let (row, column) = (u32::from(chunk) / 2, u32::from(chunk) % 2);
         port.region_mut().bytes_mut(Span::new(column * 8192 + row * 4096, 4096)).fill(chunk + 1);
     }
-    let weave = Weave { offset: 0, chunk_bytes: 4096, column_bytes: 8192, columns: 2, bytes: 16384, skip: 0 };
+    let geometry = Geometry::new(Level::Raid0, 2, 4096, 16384).expect("a usable shape");
+    let weave = Weave { offset: 0, geometry, row: 0, copy: 0, column_bytes: 8192, bytes: 16384, skip: 0 };
     for fixed in [true, false] {
         port.effective.woven_fixed = fixed && port.effective.woven_fixed;
         assert_eq!(one(&mut port, 0, 0, Operation::WriteWoven(weave)), Ok(16384));
@@ -144,7 +163,7 @@ fn a_full_port_is_busy_and_loses_nothing() {
 fn waiting_on_the_spot_ends_when_patience_does() {
     let (reader, _writer) = std::io::pipe().expect("a pipe");
     let (origin, bells, patience) = (Instant::now(), Bells::new(1), Nanos::from_millis(50));
-    let files = [reader.as_fd()];
+    let files = [Some(reader.as_fd())];
     let wishes =
         Wishes { files: &files, region_bytes: 4096, limit: 2, weave_pieces: 0, origin, bells, bell: Bell(0), patience };
     let mut port = Uring::new(&wishes).expect("a kernel with io_uring");

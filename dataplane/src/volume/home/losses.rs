@@ -35,7 +35,7 @@ impl<P: Port> Home<P> {
         while done < span.bytes {
             let part = span.part(done, (span.bytes - done).min(self.options.request_bytes));
             let operation = if is_write { Operation::Write(part) } else { Operation::Read(part) };
-            let ask = Ask { file, offset: offset + u64::from(done), operation, needed: part.bytes };
+            let ask = Ask { file, offset: offset + u64::from(done), operation, needed: part.bytes, by_block: false };
             self.requests.start(now, waiter, ask);
             (done, requests) = (done + part.bytes, requests + 1);
         }
@@ -44,7 +44,7 @@ impl<P: Port> Home<P> {
 
     /// A request has ended.
     pub(super) fn finished(&mut self, done: Done<Waiter>) {
-        let Done { owner, result } = done;
+        let Done { owner, result, .. } = done;
         match owner {
             Waiter::Work { work: index, member } => {
                 let work = self.works.at(index);
