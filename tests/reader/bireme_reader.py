@@ -26,8 +26,10 @@ ZONE = 64 << 10
 MAGIC = b"BIREME\x1a\x01"
 LENGTH_MAGIC = b"BIRMLEN\x01"
 REDB_MAGIC = b"redb\x1a\x0a\xa9\x0d\x0a"
-CREATING, ACTIVE = 1, 2
+CREATING, ACTIVE, COPYING = 1, 2, 3
 MASK = 2**64 - 1
+LEVELS, PARITIES = (0, 1, 10, 5, 6, 50, 60), {5: 1, 50: 1, 6: 2, 60: 2}
+DOUBLED = bytes((value << 1 ^ (0x11D if value & 0x80 else 0)) & 0xFF for value in range(256))
 
 
 class Mismatch(Exception):
@@ -86,29 +88,29 @@ def check_examples_of_the_document():
 
 Superblock = namedtuple(
     "Superblock",
-    "version crc pool generation member members clean level chunk_bytes page_bytes metadata metadata_bytes leaves data"
-    " frames rows raw",
+    "version crc pool generation row_count members clean level chunk_bytes page_bytes groups metadata metadata_bytes"
+    " leaves data frames device watermark rows raw",
 )
-Row = namedtuple("Row", "uuid size state")
+Row = namedtuple("Row", "uuid size state failed_at")
 
 
 def parse_superblock(raw):
     """The superblock in these 4096 bytes; None if they are not a sound one."""
     if any(raw[sector : sector + 8] != MAGIC for sector in range(0, BLOCK, 512)):
         return None
-    version, crc_field, pool, *rest = struct.unpack_from("<II16sQHHIIII4xQQQQQ", raw, 8)
-    if version != 1 or crc32c(raw[:12] + bytes(4) + raw[16:]) != crc_field:
+    version, crc_field, pool, *rest, features = struct.unpack_from("<II16sQHHIIIIIQQQQQ16sQQ", raw, 8)
+    if version != 2 or features or crc32c(raw[:12] + bytes(4) + raw[16:]) != crc_field:
         return None
-    members, rows, unused = rest[2], [], [raw[60:64], raw[104:512]]
-    for i in range(75):
-        at = 512 + i // 15 * 512 + 8 + i % 15 * 32
-        rows.append(Row(*struct.unpack_from("<16sQI", raw, at)))
-        unused.append(raw[at + 28 : at + 32] if i < members else raw[at : at + 32])
-    unused += [raw[sector + 488 : sector + 512] for sector in range(512, 3072, 512)]
-    unused += [raw[sector + 8 : sector + 512] for sector in range(3072, BLOCK, 512)]
+    row_count, rows, unused = rest[1], [], [raw[136:512]]
+    for i in range(72):
+        at = 512 + i // 12 * 512 + 8 + i % 12 * 40
+        rows.append(Row(*struct.unpack_from("<16sQI4xQ", raw, at)))
+        unused.append(raw[at + 28 : at + 32] if i < row_count else raw[at : at + 40])
+    unused += [raw[sector + 488 : sector + 512] for sector in range(512, 3584, 512)]
+    unused.append(raw[3592:BLOCK])
     if any(any(part) for part in unused):
-        raise Mismatch(f"a sound superblock of generation {rest[0]} is not zero where version 1 has no field")
-    return Superblock(version, crc_field, pool, *rest, rows[:members], raw)
+        raise Mismatch(f"a sound superblock of generation {rest[0]} is not zero where version 2 has no field")
+    return Superblock(version, crc_field, pool, *rest, rows[:row_count], raw)
 
 
 class Device:
@@ -123,7 +125,7 @@ class Device:
             log.note(f"{path} holds generation {start.generation} at the start and {end.generation} at the end")
         elif start.raw != end.raw:
             raise Mismatch(f"{path} holds two different superblocks of generation {start.generation}")
-        if (start.pool, start.member) != (end.pool, end.member):
+        if (start.pool, start.device) != (end.pool, end.device):
             raise Mismatch(f"{path} belongs to different pools or members at the start and at the end")
         self.superblock = max(start, end, key=lambda superblock: superblock.generation)
 
@@ -158,20 +160,26 @@ def assemble(paths, log):
         own = device.superblock
         if own.pool != newest.pool:
             raise Mismatch(f"{device.path} belongs to pool {own.pool.hex()}, others to {newest.pool.hex()}")
-        if by_member.setdefault(own.member, device) is not device:
-            raise Mismatch(f"{device.path} and {by_member[own.member].path} are both member {own.member}")
+        rows = [i for i, row in enumerate(newest.rows) if row.uuid == own.device]
+        if not rows:
+            raise Mismatch(f"{device.path} is in no row of the newest table")
+        if by_member.setdefault(rows[0], device) is not device:
+            raise Mismatch(f"{device.path} and {by_member[rows[0]].path} are both member {rows[0]}")
         if own.generation < newest.generation:
             log.note(f"{device.path} is at generation {own.generation}, the pool at {newest.generation}")
-        elif own._replace(member=0, crc=0, raw=b"") != newest._replace(member=0, crc=0, raw=b""):
+        elif own._replace(device=b"", crc=0, raw=b"") != newest._replace(device=b"", crc=0, raw=b""):
             raise Mismatch(f"{device.path} describes the pool differently in the same generation")
-    if sorted(by_member) != list(range(newest.members)):
+    if any(i not in by_member for i in range(newest.members)):
         raise Mismatch(f"the pool has {newest.members} members, given were {sorted(by_member)}")
     members = [by_member[i] for i in range(newest.members)]
-    for device, row in zip(members, newest.rows):
-        if device.bytes != row.size:
-            raise Mismatch(f"{device.path} has {device.bytes} bytes, the member table says {row.size}")
-    if all(device.superblock.rows[i].state == CREATING for i, device in enumerate(members)):
+    own_rows = [[row for row in device.superblock.rows if row.uuid == device.superblock.device] for device in members]
+    if all(row.state == CREATING for rows in own_rows for row in rows):
         raise Mismatch("all members say creating: the pool was never completed and holds nothing")
+    for i, (device, row) in enumerate(zip(members, newest.rows)):
+        if device.bytes != row.size:
+            raise Mismatch(f"{device.path} has {device.bytes} bytes, the device table says {row.size}")
+        if row.state not in (ACTIVE, COPYING):
+            raise Mismatch(f"member {i} is in state {row.state}: this reader needs all members")
     return members, newest
 
 
@@ -179,17 +187,49 @@ class Layout:
     def __init__(self, superblock, smallest):
         s = superblock
         self.members, self.chunk, self.page, self.frames = s.members, s.chunk_bytes, s.page_bytes, s.frames
-        self.stripe = s.members * s.chunk_bytes
-        self.frame_bytes = round_up(s.page_bytes, self.stripe) // s.members
+        if s.level not in LEVELS or (s.groups >= 2) != (s.level in (50, 60)) or s.members % (s.groups or 1):
+            raise Mismatch(f"level {s.level} over {s.members} members in {s.groups} groups does not exist")
+        self.groups, self.parities = s.groups or 1, PARITIES.get(s.level, 0)
+        self.copies = {1: s.members, 10: 2}.get(s.level, 1)
+        self.stripe_rows = 2 if s.level == 10 and s.members % 2 else 1
+        self.stripe_chunks = self.stripe_rows * (s.members - self.parities * self.groups) // self.copies
+        self.stripe = self.stripe_chunks * s.chunk_bytes
+        self.stripes = -(-s.page_bytes // self.stripe)
+        self.frame_bytes = self.stripes * self.stripe_rows * s.chunk_bytes
         self.leaf_bytes = round_up(self.frame_bytes // BLOCK * 8, BLOCK)
         self.leaves = round_up(ZONE + s.metadata_bytes, 1 << 20)
         self.data = round_up(self.leaves + s.frames * self.leaf_bytes, 1 << 20)
-        if s.level != 0:
-            raise Mismatch(f"level {s.level} is not RAID 0")
         if (s.metadata, s.leaves, s.data) != (ZONE, self.leaves, self.data):
             raise Mismatch(f"the superblock has leaves at {s.leaves} and data at {s.data}, the sizes give others")
         if self.data + s.frames * self.frame_bytes > smallest - ZONE:
             raise Mismatch(f"{s.frames} frames reach beyond the smallest member")
+
+
+    def copies_of(self, chunk):
+        """Member and row of each copy of a chunk of the array; levels without parity."""
+        numbers = range(chunk * self.copies, (chunk + 1) * self.copies)
+        return [(x % self.members, x // self.members) for x in numbers]
+
+    def unit(self, number):
+        """Members of a unit, those with parity first, and its row; levels with parity."""
+        row, group = divmod(number, self.groups)
+        size = self.members // self.groups
+        p = size - 1 - row % size
+        return [group * size + (p + i) % size for i in range(size)], row
+
+
+def times(factor, shard):
+    """Each byte times a power of two, over GF(2^8) with the polynomial 0x11d."""
+    for _ in range(factor):
+        shard = shard.translate(DOUBLED)
+    return shard
+
+
+def xor(shards):
+    value = 0
+    for shard in shards:
+        value ^= int.from_bytes(shard, "little")
+    return value.to_bytes(len(shards[0]), "little")
 
 
 def round_up(value, unit):
@@ -243,7 +283,8 @@ def read_page(page, frame, root, size, generation, layout, members, log):
     found = crc64_nvme(b"".join(leaves))
     if found != root:
         log.mismatch(f"page {page}: the root of its leaves is {found:016x}, the export says {root:016x}")
-    written = -(-size // layout.stripe) * layout.chunk
+    stripes = -(-size // layout.stripe)
+    written = stripes * layout.stripe_rows * layout.chunk
     parts = []
     for device, own in zip(members, leaves):
         parts.append(device.read(frame_at, written))
@@ -255,11 +296,38 @@ def read_page(page, frame, root, size, generation, layout, members, log):
                     log.mismatch(f"page {page}: {name} of the block at {at} of {device.path} is not the leaf's")
         if any(own[written // BLOCK * 8 :]):
             log.mismatch(f"page {page}: {device.path} has leaves for blocks that were not written")
-    starts = range(0, written, layout.chunk)
-    whole = b"".join(part[start : start + layout.chunk] for start in starts for part in parts)
+    first = frame * layout.stripes
+    place = functools.partial(chunk_at, parts, frame * layout.stripes * layout.stripe_rows, layout.chunk)
+    units = range(first * layout.stripe_chunks, (first + stripes) * layout.stripe_chunks)
+    if layout.parities:
+        data = layout.members // layout.groups - layout.parities
+        units = range(units.start // data, units.stop // data)
+    chunks = []
+    for unit in units:
+        if layout.parities:
+            unit_members, row = layout.unit(unit)
+            shards = [place(member, row) for member in unit_members]
+            parity, shards = shards[: layout.parities], shards[layout.parities :]
+            sums = [xor(shards), xor([times(j, shard) for j, shard in enumerate(shards)])]
+            for name, have, computed in zip("PQ", parity, sums):
+                if have != computed:
+                    log.mismatch(f"page {page}: {name} of unit {unit} is not that of its data")
+            chunks += shards
+        else:
+            copies = [place(member, row) for member, row in layout.copies_of(unit)]
+            if any(copy != copies[0] for copy in copies):
+                log.mismatch(f"page {page}: the copies of chunk {unit} differ")
+            chunks.append(copies[0])
+    whole = b"".join(chunks)
     if any(whole[size:]):
         log.mismatch(f"page {page}: the last stripe is not zero behind the data")
     return whole[:size]
+
+
+def chunk_at(parts, first_row, chunk, member, row):
+    """The chunk of a member in a row of the array, from what was read of a frame."""
+    start = (row - first_row) * chunk
+    return parts[member][start : start + chunk]
 
 
 def read_set(arguments, log):

@@ -24,6 +24,7 @@ struct Case {
     chunk: u64,
     page: u64,
     bytes: u64,
+    raid: &'static str,
 }
 
 #[test]
@@ -33,13 +34,35 @@ fn every_geometry_is_read_byte_for_byte() {
     }
     #[rustfmt::skip]
     let cases = [
-        Case { why: "one member",                                  members: 1,  chunk: 4 * KIB,  page: 256 * KIB,  bytes: 600_001 },
-        Case { why: "a frame with two blocks of leaves",           members: 1,  chunk: 64 * KIB, page: 3072 * KIB, bytes: 2_200_001 },
-        Case { why: "small chunks, every stripe full",             members: 4,  chunk: 4 * KIB,  page: 64 * KIB,   bytes: 1_400_001 },
-        Case { why: "a page that is no multiple of the stripe",    members: 3,  chunk: 64 * KIB, page: 1024 * KIB, bytes: 1_300_001 },
-        Case { why: "nor of the chunk",                            members: 4,  chunk: 64 * KIB, page: 100 * KIB,  bytes: 350_001 },
-        Case { why: "a chunk that is no power of two",             members: 3,  chunk: 12 * KIB, page: 100 * KIB,  bytes: 350_001 },
-        Case { why: "the last page is one byte",                   members: 3,  chunk: 4 * KIB,  page: 64 * KIB,   bytes: 131_073 },
+        Case { why: "one member",                                  members: 1,  chunk: 4 * KIB,  page: 256 * KIB,  bytes: 600_001, raid: "0" },
+        Case { why: "a frame with two blocks of leaves",           members: 1,  chunk: 64 * KIB, page: 3072 * KIB, bytes: 2_200_001, raid: "0" },
+        Case { why: "small chunks, every stripe full",             members: 4,  chunk: 4 * KIB,  page: 64 * KIB,   bytes: 1_400_001, raid: "0" },
+        Case { why: "a page that is no multiple of the stripe",    members: 3,  chunk: 64 * KIB, page: 1024 * KIB, bytes: 1_300_001, raid: "0" },
+        Case { why: "nor of the chunk",                            members: 4,  chunk: 64 * KIB, page: 100 * KIB,  bytes: 350_001, raid: "0" },
+        Case { why: "a chunk that is no power of two",             members: 3,  chunk: 12 * KIB, page: 100 * KIB,  bytes: 350_001, raid: "0" },
+        Case { why: "the last page is one byte",                   members: 3,  chunk: 4 * KIB,  page: 64 * KIB,   bytes: 131_073, raid: "0" },
+    ];
+    cases.into_iter().for_each(second_set_is_read);
+}
+
+#[test]
+fn every_level_is_read_byte_for_byte() {
+    if !python_or_skip("every_level_is_read_byte_for_byte") {
+        return;
+    }
+    let case = |raid, members, chunk, page| Case { raid, members, chunk: chunk * KIB, page: page * KIB, ..SMALL };
+    let cases = [
+        case("1", 2, 64, 256),
+        case("1", 3, 4, 100),
+        case("10", 4, 16, 256),
+        case("10", 3, 16, 256),
+        case("10", 5, 4, 100),
+        case("5", 3, 64, 256),
+        case("5", 5, 12, 100),
+        case("6", 4, 16, 256),
+        case("6", 7, 4, 100),
+        case("50", 6, 16, 256),
+        case("60", 8, 4, 100),
     ];
     cases.into_iter().for_each(second_set_is_read);
 }
@@ -50,7 +73,7 @@ fn the_second_sector_of_the_member_table_is_read() {
     let name = "the_second_sector_of_the_member_table_is_read";
     if python_or_skip(name) && root_or_skip(name) {
         let why = "17 members";
-        second_set_is_read(Case { why, members: 17, chunk: 4 * KIB, page: 256 * KIB, bytes: 500_001 });
+        second_set_is_read(Case { why, members: 17, chunk: 4 * KIB, page: 256 * KIB, bytes: 500_001, raid: "0" });
     }
 }
 
@@ -66,7 +89,7 @@ fn generated_sets_of_one_run_are_read_as_restore_reads_them() {
     if !python_or_skip("generated_sets_of_one_run_are_read_as_restore_reads_them") {
         return;
     }
-    let case = Case { why: "", members: 3, chunk: 4 * KIB, page: 100 * KIB, bytes: 300_001 };
+    let case = Case { why: "", members: 3, chunk: 4 * KIB, page: 100 * KIB, bytes: 300_001, raid: "0" };
     let mut pool = Pool::blank(case);
     pool.offload(&["--size", "300001", "--seed", "7", "--sets", "5"]);
     let restored = pool.folder.path().join("restored");
@@ -221,7 +244,7 @@ impl Pool {
 
     fn offload(&mut self, source: &[&str]) {
         let [chunk, page] = [self.case.chunk, self.case.page].map(|bytes| format!("{}KiB", bytes / KIB));
-        let shape = ["offload", "--chunk", &chunk, "--page", &page];
+        let shape = ["offload", "--raid", self.case.raid, "--chunk", &chunk, "--page", &page];
         let words: Vec<_> = shape.iter().chain(&TUNING).chain(source).map(AsRef::as_ref).collect();
         self.bireme(&words).good();
         self.export = serde_json::from_str(&self.bireme(&["export".as_ref()]).good()).expect("an export");
@@ -449,4 +472,4 @@ const DEVICE_BYTES: u64 = 20 << 20;
 const LIMIT: Duration = Duration::from_secs(30);
 const REAPING: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(2);
-const SMALL: Case = Case { why: "", members: 3, chunk: 64 * KIB, page: 256 * KIB, bytes: 600_001 };
+const SMALL: Case = Case { why: "", members: 3, chunk: 64 * KIB, page: 256 * KIB, bytes: 600_001, raid: "0" };

@@ -93,6 +93,39 @@ fn files_come_back_in_every_combination() {
     }
 }
 
+#[test]
+fn every_level_comes_back_whole_and_without_each_member() {
+    #[rustfmt::skip]
+    let cases = [
+        // level, members, chunk, page
+        ("1",  2, "64KiB", "1MiB"),
+        ("1",  3, "16KiB", "1MiB"),
+        ("10", 3, "64KiB", "1MiB"),
+        ("10", 4, "16KiB", "100KiB"),
+        ("5",  3, "64KiB", "1MiB"),
+        ("5",  5, "16KiB", "1MiB"),
+        ("6",  5, "64KiB", "1MiB"),
+        ("50", 6, "16KiB", "100KiB"),
+        ("60", 8, "16KiB", "1MiB"),
+    ];
+    for (level, members, chunk, page) in cases {
+        let files = Files::new(members, 24 << 20);
+        let (file, data) = input(files.folder(), 5, ODD / 2);
+        let options = format!("offload --raid {level} --chunk {chunk} --page {page} --peers 2 --verify");
+        let table = bireme(&options).path("--input", file).devices(files.paths()).run().good();
+        assert!(table.contains(&format!("RAID {level} over {members} devices")), "{table}");
+        assert_same(&restored(&files), &data, &options);
+        for absent in 0..files.paths().len() {
+            let mut given = files.paths().to_vec();
+            given.remove(absent);
+            let output = files.folder().join("output");
+            let table = bireme("restore").path("--output", &output).devices(&given).run().good();
+            assert!(table.contains("reconstructed"), "{table}");
+            assert_same(&std::fs::read(&output).expect("the output"), &data, &format!("{options}, not {absent}"));
+        }
+    }
+}
+
 fn restored(files: &Files) -> Vec<u8> {
     let output = files.folder().join("output");
     bireme("restore").path("--output", &output).devices(files.paths()).run().good();

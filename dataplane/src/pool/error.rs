@@ -91,6 +91,17 @@ pub enum PoolError {
         /// How many the pool counts.
         counted: usize,
     },
+    /// Half of the members are there, and what cannot be read may be the other half.
+    #[error(
+        "{why}; the {there} members of the pool that can be read are only half of it, and this device may hold what is \
+         newer. Nothing was written. Make it readable, or go on without it by not naming it"
+    )]
+    Unsure {
+        /// The device and what it answered.
+        why: String,
+        /// How many are there.
+        there: usize,
+    },
     /// Two parts of one pool that have each gone on without the other.
     #[error(
         "{} and {} are of one pool, and each was written to without the other: they do not hold the same any more. \

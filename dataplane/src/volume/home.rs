@@ -70,6 +70,8 @@ pub struct Home<P> {
     intents: Intents,
     /// Members that have refused a request, and whose loss is not yet durable.
     doubt: Members,
+    /// All that ever refused a request: whatever takes their place in the array, this port does not reach it.
+    dead: Members,
     /// What each member refused first.
     failures: Box<[Option<Failure>]>,
     /// Why nothing can go on.
@@ -132,6 +134,7 @@ impl<P: Port> Home<P> {
             heads: Heads::new(),
             intents: Intents::new(home_pages),
             doubt: Members::NONE,
+            dead: Members::NONE,
             failures: vec![None; usize::from(members)].into_boxed_slice(),
             broken: None,
             healed: Healed::default(),

@@ -1,13 +1,18 @@
 //! One record of the log: what a change of some rows of a unit will be, written before any of it is.
 //!
 //! ```text
-//!   header │ partial parity of each parity that is written │ new data of each member that changes        (4 KiB blocks)
-//!           parity over the data that does not change        in the order of the unit's shards
+//!   new data of each member that changes │ header │ partial parity of each parity that is written      (4 KiB blocks)
+//!   in the order of the unit's shards               parity over the data that does not change: on parity members only
 //! ```
 //!
 //! With it the rows can be finished whatever of them was written: data from the record, parity from the partial parity and
 //! the data. That holds for every state of the data that does not change, also where its member is lost, because nothing
 //! of it is needed. The leaves follow from the blocks.
+//!
+//! It lies on each parity that is there, and on members with data until there is one copy more than members can still be
+//! lost: a loss together with the crash must not take it away, because the blocks in place may be torn then, or newer than
+//! their leaves. A copy on a member with data needs no partial parity: where it is the last one, no parity is left. It has
+//! them nevertheless if a parity is written that has no copy, because it is only being rebuilt.
 //!
 //! Offsets in the header, all integers little-endian:
 //!
@@ -51,12 +56,26 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Blocks after the header.
-    pub(super) fn payload_blocks(&self) -> u32 {
-        (self.parities.count() + self.changed.count()) * u32::from(self.rows)
+    /// Blocks before the header.
+    pub(super) fn data_blocks(&self) -> u32 {
+        self.changed.count() * u32::from(self.rows)
     }
 
-    /// The header, given the CRCs of the blocks that follow.
+    /// Blocks after the header, on members that hold parity.
+    pub(super) fn parity_blocks(&self) -> u32 {
+        self.parities.count() * u32::from(self.rows)
+    }
+
+    /// Whether the copy on a member has the partial parities, given the members that hold parity of the unit.
+    pub(super) fn has_partial(&self, member: u16, parities: Members) -> bool {
+        parities.contains(member) || !(self.parities - self.mirrors).is_empty()
+    }
+
+    fn payload_blocks(&self) -> u32 {
+        self.data_blocks() + self.parity_blocks()
+    }
+
+    /// The header, given the CRCs of the data and then of the partial parities.
     pub(super) fn encode(&self, crcs: impl Iterator<Item = u32>, out: &mut [u8]) {
         out[..HEADER_BYTES].fill(0);
         out[..8].copy_from_slice(&MAGIC);
@@ -109,7 +128,7 @@ impl Record {
         (number(bytes, 12) == payload && payload <= PAYLOAD_BLOCKS_MAX).then_some(record)
     }
 
-    /// Whether block `index` of the payload is the one that the header was made for.
+    /// Whether a block is the one that the header was made for: data first, then partial parities.
     pub(super) fn vouches(header: &[u8], index: usize, block: &[u8]) -> bool {
         number(header, CRCS_AT + 4 * index) == crc32c(block)
     }

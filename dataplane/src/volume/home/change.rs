@@ -1,7 +1,7 @@
 //! A change of some rows, from the record in the log to blocks that are durable in place.
 //!
 //! ```text
-//!   Record    the record is written to each parity that is there, or to one member with data if none is
+//!   Record    the record is written to each parity that is there, and to members with data, see `record`
 //!             ── a plain write is answered
 //!   Recorded  it is durable on all of them
 //!             ── a write with FUA is answered
@@ -29,9 +29,9 @@ impl<P: Port> Home<P> {
     /// Lays the record down; whether that was possible.
     pub(super) fn begin_record(&mut self, now: Nanos, index: u16) -> bool {
         let work = *self.works.at(index);
-        let Some(mirrors) = self.mirrors(index) else { return false };
-        let payload = (work.change.parities.count() + work.members.count()) * work.rows;
-        let Some(room) = self.lane.take(mirrors, 1 + payload, self.sequence + 1) else { return false };
+        let mirrors = self.mirrors(index);
+        let (data, partial) = (work.members.count() * work.rows, work.change.parities.count() * work.rows);
+        let Some(room) = self.lane.take(mirrors, data + 1 + partial, self.sequence + 1) else { return false };
         self.sequence += 1;
         let record = Record {
             pool: self.map.volume.pool,
@@ -42,17 +42,20 @@ impl<P: Port> Home<P> {
             mirrors,
             parities: work.change.parities,
             changed: work.members,
-            place: room.place,
+            place: room.place + data,
             lane: self.index,
             row: u16::try_from(work.row).expect("a chunk has at most 4096 blocks"),
             rows: u16::try_from(work.rows).expect("a chunk has at most 4096 blocks"),
         };
-        let span = self.memory.record(index, payload);
-        let bytes = self.requests.port().region_mut().bytes_mut(span);
-        let (header, blocks) = bytes.split_at_mut(BLOCK as usize);
-        record.encode(blocks.chunks_exact(BLOCK as usize).map(crc32c), header);
-        let offset = self.lane.offset(room.place);
+        let (short, whole) = (self.memory.record(index, data + 1), self.memory.record(index, data + 1 + partial));
+        let bytes = self.requests.port().region_mut().bytes_mut(whole);
+        let (new, rest) = bytes.split_at_mut((data * BLOCK) as usize);
+        let (header, partial) = rest.split_at_mut(BLOCK as usize);
+        let blocks = new.chunks_exact(BLOCK as usize).chain(partial.chunks_exact(BLOCK as usize));
+        record.encode(blocks.map(crc32c), header);
+        let (offset, parities) = (self.lane.offset(room.place), self.map.parities(work.unit));
         for member in mirrors.iter() {
+            let span = if record.has_partial(member, parities) { whole } else { short };
             let requests = self.push(now, Waiter::Work { work: index, member }, offset, span, true);
             self.works.at(index).outstanding += requests;
         }
@@ -61,37 +64,23 @@ impl<P: Port> Home<P> {
         true
     }
 
-    /// Where a record goes: to each parity of its unit that can be relied on; where there is none nothing but the new data
-    /// is at stake, and one member with data will do, because without it and without parity the unit would be lost.
-    fn mirrors(&self, index: u16) -> Option<Members> {
-        let work = self.works.find(index)?;
-        let lost = self.health.lost_of(work.frame) | self.doubt;
-        let parities = self.map.parities(work.unit) - lost;
-        if !parities.is_empty() {
-            return Some(parities);
-        }
-        let data = self.map.members(work.unit, 0..self.map.data) - lost;
-        let first = |members: Members| members.iter().next();
-        first(data & work.members).or(first(data)).map(|member| [member].into_iter().collect())
+    /// Where a record goes: to each parity of its unit that can be relied on, and to members with data, those first that
+    /// change, until it lies on one more than the unit can still lose.
+    fn mirrors(&mut self, index: u16) -> Members {
+        let work = *self.works.at(index);
+        let lost = self.health.lost_of(work.frame) | self.dead;
+        let all = self.map.all(work.unit);
+        let parities = self.map.parities(work.unit);
+        let copies = (parities.count() + 1).saturating_sub((all & lost).count());
+        let data = all - parities - lost;
+        let more = copies.saturating_sub((parities - lost).count()) as usize;
+        let others = (data & work.members).iter().chain((data - work.members).iter());
+        (parities - lost) | others.take(more).collect()
     }
 
     /// Whether members that were skipped are known to be lost for good.
     pub(super) fn may_commit(&self, index: u16) -> bool {
         self.works.find(index).is_none_or(|work| (work.change.skipped - self.lost_of(work.page, work.frame)).is_empty())
-    }
-
-    /// The record was written, or is durable: whether it counts. If no mirror is left it is laid down anew.
-    pub(super) fn record_counts(&mut self, index: u16) -> bool {
-        let work = self.works.at(index);
-        if !(work.change.mirrors - work.change.skipped).is_empty() {
-            return true;
-        }
-        work.stage = Stage::Record;
-        work.change.begun = false;
-        if let Some(room) = work.change.room.take() {
-            self.lane.give_back(room.half);
-        }
-        false
     }
 
     /// Asks for what was written to become durable.
@@ -138,12 +127,11 @@ impl<P: Port> Home<P> {
         let bytes = work.rows * BLOCK;
         let is_new = |shard| work.members.contains(self.map.shard(work.unit, shard).member);
         if work.kind == Kind::Write && self.map.is_copied() {
-            return self.memory.work(index).part(BLOCK, bytes);
+            return self.memory.work(index).part(0, bytes);
         }
         if work.kind == Kind::Write && shard < self.map.data && is_new(shard) {
             let before = u32::try_from((0..shard).filter(|&shard| is_new(shard)).count()).expect("at most 64");
-            let payload = work.change.parities.count() + before;
-            return self.memory.work(index).part(BLOCK + payload * bytes, bytes);
+            return self.memory.work(index).part(before * bytes, bytes);
         }
         self.memory.shard(index, shard, work.rows)
     }

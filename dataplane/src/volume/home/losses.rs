@@ -14,7 +14,7 @@ use crate::volume::work::Stage;
 impl<P: Port> Home<P> {
     /// Members that count for nothing in a page.
     pub(super) fn gone(&self, page: u64, frame: u64) -> Members {
-        self.lost_of(page, frame) | self.doubt
+        self.lost_of(page, frame) | self.dead
     }
 
     /// Those of them whose loss is known for good.
@@ -25,7 +25,7 @@ impl<P: Port> Home<P> {
     /// Members that can be asked at all.
     pub(super) fn living(&self) -> Members {
         let all: Members = (0..self.map.geometry().members()).collect();
-        all - self.health.lost - self.doubt
+        all - self.health.lost - self.dead
     }
 
     /// Asks for some bytes of a member, in requests of the allowed size; how many.
@@ -87,7 +87,7 @@ impl<P: Port> Home<P> {
         if !self.living().contains(member) {
             return;
         }
-        self.doubt = self.doubt.with(member);
+        (self.doubt, self.dead) = (self.doubt.with(member), self.dead.with(member));
         self.failures[usize::from(member)].get_or_insert(failure);
         self.forget_gone();
         self.check_survival();
@@ -95,16 +95,16 @@ impl<P: Port> Home<P> {
 
     /// Leaves of members that are gone are of no use.
     pub(super) fn forget_gone(&mut self) {
-        let (health, doubt) = (self.health, self.doubt);
+        let (health, dead) = (self.health, self.dead);
         for (_, entry) in self.leaves.entries() {
-            let gone = health.lost_of(entry.frame) | doubt;
+            let gone = health.lost_of(entry.frame) | dead;
             (entry.known, entry.dirty, entry.due) = (entry.known - gone, entry.dirty - gone, entry.due - gone);
         }
     }
 
     /// Nothing goes on once more is lost than the level survives.
     pub(super) fn check_survival(&mut self) {
-        let health = Health { lost: self.health.lost | self.doubt, ..self.health };
+        let health = Health { lost: self.health.lost | self.dead, ..self.health };
         if !health.survives(self.map.geometry()) {
             let why = self.why_lost();
             self.broken.get_or_insert(why);

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   region   [operation 0][operation 1] .. | [piece 0][piece 1] .. | [leaf blocks 0][leaf blocks 1] .. | [head]
-//!   piece    [header][partial parities][new data]..| [shard 0][shard 1] .. [P][Q]
-//!            the record as it goes to the log      | blocks read, and new parities
+//!   piece    [new data] .. [header][partial parity] .. | [shard 0][shard 1] .. [P][Q]
+//!            the record as it goes to the log          | blocks read, and new parities
 //! ```
 
 use super::Options;
@@ -62,11 +62,11 @@ impl Memory {
         self.head_at + u64::from(BLOCK)
     }
 
-    /// Requests under way at most: each piece talks to all its shards or writes its record to two of them, each bounce and
+    /// Requests under way at most: each piece talks to all its shards or writes its record to three of them, each bounce and
     /// each head has its own, and each member its flush.
     pub(super) fn requests(&self, volume: &Volume, options: Options) -> u32 {
         let members = u32::from(volume.geometry.members());
-        let record = ((1 + self.shards * self.rows) * BLOCK).div_ceil(options.request_bytes) * 2;
+        let record = ((1 + self.shards * self.rows) * BLOCK).div_ceil(options.request_bytes) * 3;
         let shards = (self.rows * BLOCK).div_ceil(options.request_bytes) * self.shards;
         let leaves = self.leaf_bytes.div_ceil(options.request_bytes) * u32::from(self.bounces);
         u32::from(self.works) * record.max(shards) + leaves + 2 * members
@@ -82,9 +82,9 @@ impl Memory {
         span(self.works_at + u64::from(work) * self.work_bytes, bytes)
     }
 
-    /// The record of a piece, with so many blocks of payload.
-    pub(super) fn record(&self, work: u16, payload: u32) -> Span {
-        self.work(work).part(0, (1 + payload) * BLOCK)
+    /// The first blocks of the record of a piece.
+    pub(super) fn record(&self, work: u16, blocks: u32) -> Span {
+        self.work(work).part(0, blocks * BLOCK)
     }
 
     /// Where the shards begin in a piece's buffer.

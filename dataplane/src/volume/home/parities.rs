@@ -34,19 +34,19 @@ impl<P: Port> Home<P> {
     pub(super) fn compute(&mut self, index: u16) {
         let work = *self.works.at(index);
         let bytes = work.rows * BLOCK;
-        let mut payload = work.change.parities.count();
-        let mut written = 0;
+        let (mut new_bytes, mut written) = (0, 0);
         for shard in 0..self.map.shards {
             let member = self.map.shard(work.unit, shard).member;
             if (work.members | work.change.parities).contains(member) {
                 written |= 1 << shard;
             }
-            if shard < self.map.data && (work.members.contains(member) || self.map.is_copied()) {
+            let is_new = if self.map.is_copied() { shard == 0 } else { work.members.contains(member) };
+            if shard < self.map.data && is_new {
                 let from = self.memory.operation(work.operation).part(self.place_in_operation(&work, shard), bytes);
-                let to = self.memory.work(index).part(BLOCK + payload * bytes, bytes);
+                let to = self.memory.work(index).part(new_bytes, bytes);
                 let (from, to) = self.requests.port().region_mut().pair_mut(from, to);
                 to.copy_from_slice(from);
-                payload += 1;
+                new_bytes += bytes;
             }
         }
         if work.change.parities.is_empty() {
@@ -57,8 +57,9 @@ impl<P: Port> Home<P> {
         let shape = Shape { kernels: self.kernels, data, parities, stride: self.memory.shard_bytes(), bytes, written };
         let (buffer, at) = (self.memory.work(index), self.memory.shards_at());
         let (record, shards) = self.requests.port().region_mut().bytes_mut(buffer).split_at_mut(at);
+        let (new, rest) = record.split_at_mut(new_bytes as usize);
         let partial_bytes = work.change.parities.count() as usize * bytes;
-        let (partial, new) = record[BLOCK as usize..].split_at_mut(partial_bytes);
+        let partial = &mut rest[BLOCK as usize..][..partial_bytes];
         shape.run(work.change.way, partial, new, shards);
     }
 }

@@ -88,9 +88,6 @@ impl<P: Port> Home<P> {
         if !self.may_commit(index) {
             return Ok(false);
         }
-        if !self.record_counts(index) {
-            return Ok(true);
-        }
         let work = self.works.at(index);
         work.stage = Stage::Recorded;
         let (mirrors, fua) = (work.change.mirrors - work.change.skipped, work.fua);
@@ -105,9 +102,6 @@ impl<P: Port> Home<P> {
         let mirrors = self.works.at(index).change.mirrors;
         if !self.are_durable(index, mirrors) || !self.may_commit(index) {
             return false;
-        }
-        if !self.record_counts(index) {
-            return true;
         }
         let work = self.works.at(index);
         (work.stage, work.change.begun) = (Stage::InPlace, false);

@@ -16,7 +16,9 @@ use crate::volume::record::{HEADER_BYTES, Record};
 /// A record that was found sound.
 struct Found {
     record: Record,
-    payload: Vec<u8>,
+    data: Vec<u8>,
+    /// The partial parities, from a member that has them.
+    partial: Option<Vec<u8>>,
     /// The members that have it.
     present: Members,
 }
@@ -55,7 +57,7 @@ impl<P: Port> Recovery<'_, P> {
         self.disks.read(member, lane::offset(&self.map.volume, lane), &mut bytes)?;
         let frames: BTreeSet<u64> = self.map.volume.frames.iter().copied().collect();
         for place in lane::HEADS..blocks {
-            let rest = &bytes[place as usize * HEADER_BYTES..];
+            let (before, rest) = bytes.split_at(place as usize * HEADER_BYTES);
             let Some(record) = Record::decode(rest) else { continue };
             let owner =
                 Owner { pool: record.pool, generation: record.generation, epoch: record.epoch, lane: record.lane };
@@ -63,16 +65,23 @@ impl<P: Port> Recovery<'_, P> {
             if !mine || !frames.contains(&self.map.frame_of_unit(record.unit)) || !self.is_possible(&record) {
                 continue;
             }
-            let payload = rest[HEADER_BYTES..].get(..record.payload_blocks() as usize * HEADER_BYTES);
-            let Some(payload) = payload.filter(|payload| {
-                payload.chunks(HEADER_BYTES).enumerate().all(|(index, block)| Record::vouches(rest, index, block))
+            let has_partial = record.has_partial(member, self.map.parities(record.unit));
+            let data = before.len().checked_sub(record.data_blocks() as usize * HEADER_BYTES).map(|at| &before[at..]);
+            let partial_bytes = if has_partial { record.parity_blocks() as usize * HEADER_BYTES } else { 0 };
+            let partial = rest[HEADER_BYTES..].get(..partial_bytes);
+            let Some((data, partial)) = data.zip(partial).filter(|(data, partial)| {
+                let blocks = data.chunks(HEADER_BYTES).chain(partial.chunks(HEADER_BYTES));
+                blocks.enumerate().all(|(index, block)| Record::vouches(rest, index, block))
             }) else {
                 continue;
             };
-            let payload = || payload.to_vec();
             let found = all.entry(record.sequence);
-            let found = found.or_insert_with(|| Found { record, payload: payload(), present: Members::NONE });
+            let found =
+                found.or_insert_with(|| Found { record, data: data.to_vec(), partial: None, present: Members::NONE });
             found.present = found.present.with(member);
+            if has_partial {
+                found.partial.get_or_insert_with(|| partial.to_vec());
+            }
         }
         Ok(())
     }
@@ -98,20 +107,17 @@ impl<P: Port> Recovery<'_, P> {
     fn replay(&mut self, found: &Found, newest: &Newest) -> Result<(), Fault> {
         let record = &found.record;
         let bytes = usize::from(record.rows) * HEADER_BYTES;
-        let mut columns = found.payload.chunks(bytes);
-        let partial: Vec<&[u8]> = columns.by_ref().take(record.parities.count() as usize).collect();
-        let shard_of =
-            |member: u16| (0..self.map.shards).find(|&shard| self.map.shard(record.unit, shard).member == member);
-        let among = |members: Members| {
-            (0..self.map.shards).filter(move |&shard| members.iter().any(|member| shard_of(member) == Some(shard)))
-        };
-        let new: Vec<(usize, &[u8])> = among(record.changed).zip(columns).collect();
-        let parities: Vec<usize> = among(record.parities).collect();
+        let places: Vec<u16> = (0..self.map.shards).map(|shard| self.map.shard(record.unit, shard).member).collect();
+        let among = |members: Members| (0..places.len()).filter(|&shard| members.contains(places[shard])).collect();
+        let (changed, parities): (Vec<usize>, Vec<usize>) = (among(record.changed), among(record.parities));
+        let new: Vec<(usize, &[u8])> = changed.into_iter().zip(found.data.chunks(bytes)).collect();
         for &(shard, data) in &new {
             self.put_newest(record, shard, data, newest)?;
         }
         let zeros = vec![0; bytes];
-        for (shard, partial) in parities.into_iter().zip(partial) {
+        // Without a partial parity there is no parity left that it would be needed for.
+        let partial = found.partial.as_deref().unwrap_or_default();
+        for (shard, partial) in parities.into_iter().zip(partial.chunks(bytes)) {
             let mut parity = partial.to_vec();
             for &(data, new) in &new {
                 if shard == self.map.data {

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 
 use bireme_control::raid::health::Health;
-use bireme_control::raid::members::Members;
 use bireme_control::units::Nanos;
 
 use super::super::Volume;
@@ -122,6 +121,15 @@ impl Rig {
     pub(super) fn crash(&mut self) {
         self.homes.clear();
         self.world = self.world.reboot();
+        self.spoil_lost();
+    }
+
+    /// Whoever asks a lost member for anything waits for ever, and what it has is not what it had.
+    pub(super) fn spoil_lost(&mut self) {
+        for member in self.health.lost.iter() {
+            self.world.replace(usize::from(member), 64 << 20);
+            self.world.hang(usize::from(member));
+        }
     }
 
     /// Recovers and opens the volume; `None` when the power fails meanwhile.
@@ -319,11 +327,6 @@ impl Rig {
             Ask::Other => {}
         }
     }
-}
-
-/// Whose losses are found out only by asking them.
-pub(super) fn members(list: &[u16]) -> Members {
-    list.iter().copied().collect()
 }
 
 /// The bytes of one version of a block; of version 0, nothing.
