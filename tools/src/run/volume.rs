@@ -150,7 +150,7 @@ fn summary(done: &str, bytes: u64, served: &Served<Copier>) -> String {
     if let Some(recovered) = served.recovered {
         text.push_str(&format!(
             "it was not closed in order before: {} records of its log, {} rows and {} regions were looked after\n",
-            recovered.records, recovered.rows, recovered.regions
+            recovered.records, recovered.blocks, recovered.regions
         ));
     }
     if served.healed.blocks > 0 {
