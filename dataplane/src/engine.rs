@@ -44,7 +44,7 @@ pub mod sizing;
 mod threads;
 pub mod volumes;
 
-pub use mending::{MendJob, Mending, mend};
+pub use mending::{MendJob, Mending, end_rebuild, mend, mend_volume};
 pub use metadata::{Metadata, Set, metadata};
 pub use offloading::offload;
 pub use restoring::restore;

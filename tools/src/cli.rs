@@ -11,7 +11,7 @@ mod raid;
 mod sharing;
 mod volume;
 
-pub use array::{Array, ArrayCreate, ArrayFail, ArrayReplace, ArrayShow};
+pub use array::{Array, ArrayCreate, ArrayFail, ArrayMend, ArrayReplace, ArrayShow};
 pub use raid::{Number, Raid};
 pub use sharing::{Balance, Sharing};
 pub use volume::{Volume, VolumeCreate, VolumeDelete, VolumeDump, VolumeList, VolumeTuning, VolumeWrite, Which};

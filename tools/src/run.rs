@@ -146,7 +146,11 @@ fn read_back(paths: &[PathBuf], output: Option<PathBuf>, config: &Config, bytes:
 }
 
 /// Runs something with a live line, and ends it in order when the operator asks.
-fn watched(devices: usize, total: u64, run: impl FnOnce(&Handles) -> engine::Ended) -> Result<Outcome, String> {
+fn watched<T>(
+    devices: usize,
+    total: u64,
+    run: impl FnOnce(&Handles) -> Result<T, engine::EngineError>,
+) -> Result<T, String> {
     let handles = Handles { gauges: Arc::new(Gauges::new(devices)), stop: Arc::new(AtomicBool::new(false)) };
     // The engine looks at the flag by itself.
     let signals =

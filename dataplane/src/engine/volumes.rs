@@ -37,6 +37,7 @@ pub mod client;
 mod copier;
 mod driver;
 mod keeper;
+pub mod mender;
 #[cfg(test)]
 mod tests;
 

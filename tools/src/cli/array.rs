@@ -6,7 +6,7 @@ use bireme_bench::size;
 use bireme_dataplane::engine::arrays::Whom;
 use clap::{Args, Subcommand};
 
-use super::Raid;
+use super::{Raid, Tuning};
 
 /// `bireme array`.
 #[derive(Debug, Subcommand)]
@@ -19,6 +19,10 @@ pub enum Array {
     Fail(ArrayFail),
     /// Put another device in a member's place; it is to be rebuilt then.
     Replace(ArrayReplace),
+    /// Fill the members that were replaced, or whose place a spare took: sets and volumes, from where it was left off.
+    Rebuild(ArrayMend),
+    /// Read everything, parity and copies included, and put right what is not what was written.
+    Scrub(ArrayMend),
 }
 
 /// `bireme array create`.
@@ -83,6 +87,20 @@ pub struct ArrayReplace {
     /// Permit to overwrite what the new device holds. Never lifts the checks for mounted or busy devices.
     #[arg(long)]
     pub destroy_data: bool,
+}
+
+/// `bireme array rebuild` and `bireme array scrub`.
+#[derive(Args, Debug)]
+pub struct ArrayMend {
+    /// The devices of the array; several may follow.
+    #[arg(long = "device", value_name = "PATH", num_args = 1.., required = true)]
+    pub devices: Vec<PathBuf>,
+    /// So many bytes of data per second at most, such as 100MiB.
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub rate: Option<u64>,
+    /// How requests are made.
+    #[command(flatten)]
+    pub tuning: Tuning,
 }
 
 fn whom(text: &str) -> Result<Whom, String> {
