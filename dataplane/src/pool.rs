@@ -213,6 +213,11 @@ impl Pool {
         self.places.iter().map(|place| place.as_ref().map(|place| &place.path))
     }
 
+    /// The generation of each row's device, as it was found or written last.
+    pub fn generations(&self) -> impl Iterator<Item = Option<u64>> {
+        self.places.iter().map(|place| place.as_ref().map(|place| place.generation))
+    }
+
     /// The generation of this opening: no earlier one has used it.
     pub fn generation(&self) -> u64 {
         self.newest.generation

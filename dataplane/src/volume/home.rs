@@ -17,6 +17,7 @@ use bireme_control::raid::members::Members;
 use bireme_control::units::Nanos;
 
 use self::drain::Drain;
+use self::filling::Filling;
 use self::heading::Heads;
 use self::leafing::Bounces;
 use self::memory::Memory;
@@ -35,8 +36,10 @@ use crate::requests::{Ask, Requests};
 use crate::telemetry::Gauges;
 
 mod change;
+mod clearing;
 mod cut;
 mod drain;
+mod filling;
 mod gather;
 mod heading;
 mod leafing;
@@ -68,6 +71,7 @@ pub struct Home<P> {
     drain: Drain,
     heads: Heads,
     intents: Intents,
+    filling: Filling,
     /// Members that have refused a request, and whose loss is not yet durable.
     doubt: Members,
     /// All that ever refused a request: whatever takes their place in the array, this port does not reach it.
@@ -133,6 +137,7 @@ impl<P: Port> Home<P> {
             drain: Drain::new(),
             heads: Heads::new(),
             intents: Intents::new(home_pages),
+            filling: Filling::new(options.operations, table),
             doubt: Members::NONE,
             dead: Members::NONE,
             failures: vec![None; usize::from(members)].into_boxed_slice(),
@@ -251,6 +256,9 @@ impl<P: Port> Home<P> {
 
     /// A member's loss is durable, or one counts again.
     pub fn set_health(&mut self, health: Health) {
+        if health.rebuilding != self.health.rebuilding {
+            self.filling.begin_again();
+        }
         self.health = health;
         self.doubt = self.doubt - health.lost - health.rebuilding;
         self.forget_gone();
@@ -296,7 +304,7 @@ impl<P: Port> Home<P> {
         stepped |= self.go_on_draining(now);
         stepped |= self.go_on_heading(now);
         for index in 0..self.operations.count() {
-            stepped |= self.go_on_waiting(index);
+            stepped |= self.go_on_waiting(now, index);
         }
         stepped
     }
@@ -342,4 +350,11 @@ pub struct Healed {
     pub blocks: u64,
     /// Blocks that could not be brought back; reads of them fail.
     pub lost: u64,
+}
+impl<P: Port> Home<P> {
+    #[allow(missing_docs)]
+    pub fn debug(&self) {
+        for w in self.works.all() { println!("{w:?}"); }
+        println!("in flight {}", self.requests.in_flight()); println!("{:?}\n{:?}\n{:?} {:?} doubt {:?} dead {:?} broken {:?}", self.operations, self.flushes, self.heads, self.drain, self.doubt, self.dead, self.broken);
+    }
 }

@@ -29,7 +29,7 @@ pub(super) struct Leaves {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Entry {
     /// Which page of the home.
-    page: Option<usize>,
+    pub(super) page: Option<usize>,
     /// Its frame.
     pub(super) frame: u64,
     pins: u32,
@@ -44,6 +44,10 @@ pub(super) struct Entry {
     pub(super) writing: Members,
     /// Members whose leaves the drain under way must have written.
     pub(super) due: Members,
+    /// No block of the page is without a leaf; looked for where that matters.
+    pub(super) cleared: bool,
+    /// Somebody sees to that.
+    pub(super) clearing: bool,
 }
 
 impl Leaves {

@@ -26,8 +26,6 @@ pub(super) enum Kind {
     Scrub,
     /// What some members lack is computed and written.
     Rebuild,
-    /// Blocks that were never written become zeros.
-    Clear,
 }
 
 /// What a piece waits for.
@@ -47,6 +45,11 @@ pub(super) enum Stage {
     Recorded,
     /// The bit of its region to be durable.
     Intent,
+    /// Zeros to be written where nothing was, to be durable, to have their leaves, and these to be durable.
+    Clear,
+    Zeroed,
+    Marked,
+    Marking,
     /// The blocks to be written.
     InPlace,
     /// The blocks to be durable.
@@ -92,8 +95,6 @@ pub(super) struct Gather {
     pub(super) asked: Members,
     /// Members whose blocks were compared with their leaves.
     pub(super) checked: Members,
-    /// Members that refused to be read.
-    pub(super) refused: Members,
     /// Members whose blocks are to be written again.
     pub(super) heal: Members,
     /// By shard, a bit for each row whose block is not what was written.
@@ -118,6 +119,8 @@ pub(super) struct Change {
     pub(super) tick: u64,
     /// Where the record lies.
     pub(super) room: Option<Room>,
+    /// How far a page is cleared: a unit of it, and a row.
+    pub(super) cursor: (u64, u32),
     /// Whether the new parities are known.
     pub(super) computed: bool,
     /// Whether the requests of this stage were made.
@@ -148,7 +151,6 @@ impl Work {
                 gone: none,
                 asked: none,
                 checked: none,
-                refused: none,
                 heal: none,
                 bad: [0; SHARDS_MAX],
                 failure: None,
@@ -161,6 +163,7 @@ impl Work {
                 skipped: none,
                 tick: 0,
                 room: None,
+                cursor: (0, 0),
                 computed: false,
                 begun: false,
             },

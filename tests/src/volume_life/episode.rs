@@ -61,10 +61,7 @@ pub fn play(
     tally.healed += healed;
     stage.clean = true;
     stage.world = stage.world.restart();
-    if rot > 0 && plan.geometry.survives(&[0]) && healed == 0 {
-        return Err("blocks have rotted, and a scrub has found nothing".to_owned());
-    }
-    // A level without redundancy keeps what has rotted.
+    // What has rotted was healed, or written over before anybody came by; a level without redundancy keeps it.
     if rot == 0 || plan.geometry.survives(&[0]) { stage.look() } else { Ok(()) }
 }
 
@@ -262,7 +259,10 @@ impl<'a> Crew<'a> {
             quiet = if next == Next::Ready { 0 } else { quiet + 1 };
             if quiet > 2 * self.homes.len() {
                 match stage.world.next_event() {
-                    Some(time) => stage.world.advance_to(time),
+                    Some(time) => {
+                        stage.world.advance_to(time);
+                        quiet = 0;
+                    }
                     None if quiet > 40 * self.homes.len() && self.marking.is_none() => {
                         return Err(format!("{} operations wait for nothing", self.asked.len()));
                     }

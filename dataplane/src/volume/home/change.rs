@@ -23,7 +23,7 @@ use crate::checksum::{Leaf, crc32c};
 use crate::port::Port;
 use crate::volume::map::Shard;
 use crate::volume::record::Record;
-use crate::volume::work::{Kind, Stage, Work};
+use crate::volume::work::{Kind, Work};
 
 impl<P: Port> Home<P> {
     /// Lays the record down; whether that was possible.
@@ -102,7 +102,8 @@ impl<P: Port> Home<P> {
     /// Writes data and parity, and changes their leaves.
     pub(super) fn write_in_place(&mut self, now: Nanos, index: u16) {
         let work = *self.works.at(index);
-        let skipped = work.change.write & self.gone(work.page, work.frame);
+        let filled = if work.kind == Kind::Rebuild { self.fill_of(&work) } else { Members::NONE };
+        let skipped = work.change.write & (self.gone(work.page, work.frame) - filled);
         let change = &mut self.works.at(index).change;
         (change.begun, change.skipped) = (true, change.skipped | skipped);
         // Copies are written from one place, which nobody can look at any more when the first of them is on its way.
@@ -139,6 +140,10 @@ impl<P: Port> Home<P> {
     fn change_leaves(&mut self, work: &Work, place: Shard, span: Span) {
         let entry = work.entry.expect("the leaves were pinned before");
         for row in 0..work.rows {
+            // What was never written stays so on a member that is filled.
+            if work.kind == Kind::Rebuild && self.is_void(work, work.row + row) {
+                continue;
+            }
             let block = self.requests.region().bytes(span.part(row * BLOCK, BLOCK));
             let leaf = Leaf::of(block, device_block(place, work.row + row), self.map.volume.generation);
             self.leaves.set(entry, place.member, place.leaf + work.row + row, leaf);

@@ -162,12 +162,6 @@ impl<P: Port> Home<P> {
         usize::try_from(page / u64::from(self.map.volume.homes)).expect("a table has an entry for each page")
     }
 
-    fn may_touch(&mut self, _index: u16, _what: What, _page: u64) -> bool {
-        true
-    }
-
-    fn let_go(&mut self, _index: u16) {}
-
     /// Asserts what is promised to `read` and `write`.
     pub(super) fn check(&self, operation: Operation, block: u64, blocks: u32) {
         let end = block + u64::from(blocks);

@@ -92,7 +92,7 @@ impl<P: Port> Home<P> {
             let due = self.leaves.entry(index).due;
             if !due.is_empty() {
                 left = true;
-                self.write_back(now, index, due);
+                self.write_back(now, index);
             }
         }
         !left && !self.bounces.write_from_before(self.drain.serial)

@@ -7,8 +7,9 @@
 //!     └──── ask the others ◀───┘
 //! ```
 //!
-//! A block that was brought back is judged before anything is done with it: it has the leaf that was asked for, and then it
-//! was the block that was wrong; or it equals what was read, and then it was the leaf. Anything else is a failure: more is
+//! A read that a member refuses goes on block by block, and the blocks that it refuses come back as something that no leaf
+//! is like. A block that was brought back is judged before anything is done with it: it has the leaf that was asked for, and
+//! then it was the block that was wrong; or it equals what was read, and then it was the leaf. Anything else is a failure: more is
 //! wrong than can be told. What is brought back for a member that is gone has no leaf to be compared with; all that it was
 //! made from has.
 
@@ -44,8 +45,11 @@ impl<P: Port> Home<P> {
             Kind::Read if self.map.is_copied() => self.one_copy(&work, gone),
             Kind::Read => work.members,
             Kind::Scrub => all - gone,
-            Kind::Rebuild => all & self.health.rebuilding,
-            Kind::Clear => Members::NONE,
+            Kind::Rebuild => {
+                let want = self.fill_of(&work);
+                self.works.at(index).change.write = want;
+                want
+            }
             Kind::Write => {
                 let choice = choose(self.map.geometry(), work.unit, work.members, gone).ok_or(self.why_lost())?;
                 let parities = choice.write & self.map.parities(work.unit);
@@ -154,7 +158,6 @@ impl<P: Port> Home<P> {
             if !new.contains(place.member) {
                 continue;
             }
-            let refused = work.gather.refused.contains(place.member);
             let span = self.memory.shard(index, shard, work.rows);
             let mut bad = 0;
             for row in 0..work.rows {
@@ -162,7 +165,8 @@ impl<P: Port> Home<P> {
                 let block = self.requests.port().region_mut().bytes_mut(span.part(row * BLOCK, BLOCK));
                 if leaf == Leaf::ABSENT {
                     block.fill(0);
-                } else if refused || Leaf::of(block, device_block(place, work.row + row), generation) != leaf {
+                    bad |= u16::from(self.map.is_copied() && !self.is_blank(entry, work.unit, work.row + row)) << row;
+                } else if Leaf::of(block, device_block(place, work.row + row), generation) != leaf {
                     bad |= 1 << row;
                 }
             }
@@ -260,11 +264,13 @@ impl<P: Port> Home<P> {
         }
         let at = place.leaf + work.row + row;
         let leaf = Leaf::of(found, device_block(place, work.row + row), self.map.volume.generation);
-        if leaf == self.leaves.get(entry, place.member, at) {
+        let expected = self.leaves.get(entry, place.member, at);
+        if leaf == expected || expected == Leaf::ABSENT {
             block.copy_from_slice(found);
+            self.leaves.set(entry, place.member, at, leaf);
             let gather = &mut self.works.at(index).gather;
             gather.heal = gather.heal.with(place.member);
-        } else if !work.gather.refused.contains(place.member) && *block == *found {
+        } else if *block == *found {
             self.leaves.set(entry, place.member, at, leaf);
         } else {
             return false;
@@ -313,6 +319,6 @@ pub(super) fn after_gather(kind: Kind) -> Stage {
     match kind {
         Kind::Write => Stage::Record,
         Kind::Read | Kind::Scrub => Stage::Heal,
-        Kind::Rebuild | Kind::Clear => Stage::InPlace,
+        Kind::Rebuild => Stage::InPlace,
     }
 }

@@ -49,12 +49,14 @@ impl<P: Port> Home<P> {
         let page = self.page_of_home(work.page);
         let Some(entry) = work.entry.or_else(|| self.leaves.pin(page, work.frame)) else {
             if let Some(dirty) = self.leaves.evictable() {
-                self.write_back(now, dirty, Members::NONE);
+                self.write_back(now, dirty);
             }
             return false;
         };
         self.works.at(index).entry = Some(entry);
-        let living = self.map.all(work.unit) - self.gone(work.page, work.frame);
+        // What must be cleared of a page is all of it.
+        let all = if self.map.is_copied() { self.living() } else { self.map.all(work.unit) };
+        let living = all - self.gone(work.page, work.frame);
         let missing = living - self.leaves.entry(entry).known;
         for member in (missing - self.leaves.entry(entry).loading).iter() {
             if !self.bounce(now, entry, member, false) {
@@ -64,11 +66,10 @@ impl<P: Port> Home<P> {
         missing.is_empty()
     }
 
-    /// Writes the leaves back that are dirty, of those members if any are named.
-    pub(super) fn write_back(&mut self, now: Nanos, entry: u16, only: Members) {
+    /// Writes the leaves of a page back that are dirty, as far as there is room.
+    pub(super) fn write_back(&mut self, now: Nanos, entry: u16) {
         let leaves = self.leaves.entry(entry);
-        let dirty = if only.is_empty() { leaves.dirty } else { leaves.dirty & only };
-        for member in (dirty - leaves.writing).iter() {
+        for member in (leaves.dirty - leaves.writing).iter() {
             if !self.bounce(now, entry, member, true) {
                 break;
             }

@@ -18,8 +18,8 @@ impl<P: Port> Home<P> {
     }
 
     /// Those of them whose loss is known for good.
-    pub(super) fn lost_of(&self, _page: u64, frame: u64) -> Members {
-        self.health.lost_of(frame)
+    pub(super) fn lost_of(&self, page: u64, frame: u64) -> Members {
+        if self.filling.is_filled(self.page_of_home(page)) { self.health.lost } else { self.health.lost_of(frame) }
     }
 
     /// Members that can be asked at all.
@@ -35,7 +35,7 @@ impl<P: Port> Home<P> {
         while done < span.bytes {
             let part = span.part(done, (span.bytes - done).min(self.options.request_bytes));
             let operation = if is_write { Operation::Write(part) } else { Operation::Read(part) };
-            let ask = Ask { file, offset: offset + u64::from(done), operation, needed: part.bytes, by_block: false };
+            let ask = Ask { file, offset: offset + u64::from(done), operation, needed: part.bytes, by_block: !is_write && matches!(waiter, Waiter::Work { .. }) };
             self.requests.start(now, waiter, ask);
             (done, requests) = (done + part.bytes, requests + 1);
         }
@@ -51,7 +51,6 @@ impl<P: Port> Home<P> {
                 work.outstanding -= 1;
                 if work.stage == Stage::Gather {
                     if let Err(failure) = result {
-                        work.gather.refused = work.gather.refused.with(member);
                         work.gather.failure.get_or_insert(failure);
                     }
                     return;
@@ -95,9 +94,14 @@ impl<P: Port> Home<P> {
 
     /// Leaves of members that are gone are of no use.
     pub(super) fn forget_gone(&mut self) {
-        let (health, dead) = (self.health, self.dead);
-        for (_, entry) in self.leaves.entries() {
-            let gone = health.lost_of(entry.frame) | dead;
+        let homes = u64::from(self.map.volume.homes);
+        for index in 0..self.options.pages.max(1) {
+            let Some(page) = self.leaves.entry(index).page else { continue };
+            let page = page as u64 * homes + u64::from(self.index);
+            let frame = self.leaves.entry(index).frame;
+            let filled = if self.is_claimed(page) { self.health.rebuilding - self.dead } else { Members::NONE };
+            let gone = self.gone(page, frame) - filled;
+            let entry = self.leaves.entry(index);
             (entry.known, entry.dirty, entry.due) = (entry.known - gone, entry.dirty - gone, entry.due - gone);
         }
     }

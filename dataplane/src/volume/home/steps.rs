@@ -30,6 +30,10 @@ impl<P: Port> Home<P> {
             Stage::Record => self.try_record(now, index),
             Stage::Recorded => Ok(self.try_recorded(index)),
             Stage::Intent => Ok(self.try_intent(index)),
+            Stage::Clear => Ok(self.clear_some(now, index)),
+            Stage::Zeroed => Ok(self.zeroed(index)),
+            Stage::Marked => Ok(self.marked(now, index)),
+            Stage::Marking => Ok(self.cleared(index)),
             Stage::InPlace => Ok(self.try_in_place(now, index)),
             Stage::Written => Ok(self.try_written(index)),
         };
@@ -110,6 +114,9 @@ impl<P: Port> Home<P> {
     }
 
     fn try_intent(&mut self, index: u16) -> bool {
+        if !self.is_cleared(index) {
+            return self.works.at(index).stage == Stage::Clear;
+        }
         let announced = self.is_announced(index);
         if announced {
             self.works.at(index).stage = Stage::InPlace;

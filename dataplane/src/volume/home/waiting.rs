@@ -1,5 +1,7 @@
 //! Operations that wait for more than their pieces: flushes, and the settling before a volume is closed.
 
+use bireme_control::units::Nanos;
+
 use super::Home;
 use super::operations::{Step, What};
 use crate::port::Port;
@@ -7,11 +9,13 @@ use crate::volume::work::Kind;
 
 impl<P: Port> Home<P> {
     /// Takes an operation that waits one step on; whether that was possible.
-    pub(super) fn go_on_waiting(&mut self, index: u16) -> bool {
+    pub(super) fn go_on_waiting(&mut self, now: Nanos, index: u16) -> bool {
         if let Some(failure) = self.broken.filter(|_| self.operations.is_asked(index)) {
             let asked = self.operations.at(index);
-            let idle = asked.left == 0 && matches!(asked.what, What::Flush | What::Settle);
+            let all_cut = asked.all_cut || matches!(asked.what, What::Flush | What::Settle);
+            let idle = asked.left == 0 && all_cut;
             if idle {
+                self.let_go(index);
                 self.operations.finish(index, Err(failure));
             }
             return idle;
@@ -20,6 +24,7 @@ impl<P: Port> Home<P> {
         match asked.what {
             What::Flush => self.go_on_flushing(index, asked.step, asked.ticket),
             What::Settle => self.go_on_settling(index, asked.step, asked.ticket),
+            What::Rebuild => self.go_on_filling(now, index, asked.step),
             _ => false,
         }
     }
