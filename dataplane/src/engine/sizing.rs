@@ -172,7 +172,7 @@ const SLOT_HALVINGS: u32 = 3;
 const SLOT_BYTES_MIN: u64 = 1 << 20;
 const SLOT_BYTES_MAX: u64 = 4 << 20;
 const SIZE_MAX: u64 = 64 << 20;
-const REQUESTS_MAX: u64 = 16_384;
+pub(super) const REQUESTS_MAX: u64 = 16_384;
 
 #[cfg(test)]
 mod tests {

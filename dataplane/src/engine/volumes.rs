@@ -17,16 +17,19 @@ use core_affinity::CoreId;
 use self::client::Share;
 use self::driver::{Driver, ToHome, ToKeeper, letters_to_home, letters_to_keeper};
 use self::keeper::{Halt, Keeper, Kept};
+use super::sizing::{self, SizingError};
 use super::threads::{self, Gate, Start};
-use super::{Config, EngineError, Handles, Opened, failed, files, main_port, open, report, sizing};
-use crate::buffer::REGION_BYTES_MAX;
+use super::{
+    Config, EngineError, Handles, METADATA_REGION, Opened, failed, files, main_port, metadata_requests, open, report,
+};
+use crate::buffer::{REGION_BYTES_MAX, Region};
 use crate::device::Device;
 use crate::outcome::PoolFacts;
 use crate::pool::error::PoolError;
 use crate::pool::volumes::{VolumeError, VolumeFacts};
 use crate::pool::{Member, Pool, Shape};
 use crate::port::Bell;
-use crate::port::uring::{Bells, Effective, SetupError, Uring, Wishes};
+use crate::port::uring::{Bells, Effective, SetupError, Uring, Wishes, queue_bytes};
 use crate::queue::Mailbox;
 use crate::telemetry::TimeStates;
 use crate::volume::Volume;
@@ -175,21 +178,26 @@ pub fn serve<C: Client<Uring>>(
     let opened = open_volume(&mut pool, &job.name, config, job.operation_bytes, &mut port);
     let (volume, options, recovered) = match opened {
         Ok(opened) => opened,
-        Err(error) => {
-            // Nothing of the volume was touched, or the next opening recovers it once more.
-            pool.close(&mut port)?;
-            return Err(error);
-        }
+        Err(error) => return Err(untouched(pool, None, port, error)),
     };
     let mut notes: Vec<String> = note.into_iter().collect();
     if volume.homes < config.peers {
         notes.push(format!("volume '{}' was made for {} peers at most, and so many serve it", job.name, volume.homes));
     }
+    if config.depth.is_none() && u32::from(options.operations) < OPERATIONS {
+        notes.push(format!(
+            "the limit of locked memory allows {} operations per peer, fewer than usual: run with sudo, or raise ulimit -l",
+            options.operations
+        ));
+    }
     let clients = (0..volume.homes).map(|home| client(Share::new(&volume, home))).collect();
     let paths = pool.paths()[..usize::from(pool.geometry().members())].to_vec();
     let data_file = job.data_file.as_deref();
     let crew = Crew { config, devices: &devices, cores, volume, options, origin, bells, paths: &paths, data_file };
-    let (kept, homes, began, cpu) = crew.run(&mut pool, &mut port, handles, clients)?;
+    let (kept, homes, began, cpu) = match crew.run(&mut pool, &mut port, handles, clients) {
+        Ok(ran) => ran,
+        Err(error) => return Err(untouched(pool, Some(&job.name), port, error)),
+    };
     let workers = report::iou_workers();
     notes.extend(kept.lost.iter().map(|(_, failure)| failure.sentence(&paths, None)));
     notes.extend(pool.notes().iter().cloned());
@@ -229,33 +237,67 @@ fn open_volume(
     operation_bytes: u32,
     port: &mut Uring,
 ) -> Result<(Volume, Options, Option<Recovered>), EngineError> {
-    let operations = config.depth.map_or(Ok(OPERATIONS), u16::try_from).unwrap_or(u16::MAX);
-    let request_bytes = u32::try_from(config.request_bytes).unwrap_or(u32::MAX);
     let (volume, recovered) = pool.open_volume(name, config.peers, port)?;
-    let options = Options { operations, operation_bytes, pages: 0, request_bytes, hang_limit: config.hang_limit };
-    Ok((volume.clone(), size(&volume, options)?, recovered))
+    match size(&volume, config, operation_bytes) {
+        Ok(options) => Ok((volume, options, recovered)),
+        Err(error) => {
+            pool.close_volume(name, port)?;
+            Err(error.into())
+        }
+    }
 }
 
-/// As many pages' leaves in memory as the home has, within bounds, and within what may be registered.
-fn size(volume: &Volume, options: Options) -> Result<Options, sizing::SizingError> {
+/// No home has begun: what is open is closed in order, and the error stays what it is.
+fn untouched(mut pool: Pool, volume: Option<&str>, mut port: Uring, error: EngineError) -> EngineError {
+    // What cannot be closed is repaired by the next opening.
+    let closed = volume.map_or(Ok(()), |name| pool.close_volume(name, &mut port));
+    let _ = closed.map(|()| pool.close(&mut port));
+    error
+}
+
+/// The most operations and pages' leaves that are good and that may be registered; a depth that was given is never changed.
+fn size(volume: &Volume, config: &Config, operation_bytes: u32) -> Result<Options, SizingError> {
+    let request_bytes = u32::try_from(config.request_bytes).unwrap_or(u32::MAX);
+    let options = Options { operations: 1, operation_bytes, pages: 1, request_bytes, hang_limit: config.hang_limit };
     let page_bytes = volume.layout.leaf_bytes() * u64::from(volume.geometry.members());
-    let most = (LEAVES_BYTES / page_bytes).max(u64::from(options.operations) * 2);
     let mine = (volume.frames.len() as u64).div_ceil(u64::from(volume.homes));
-    let mut pages = u16::try_from(most.min(mine)).unwrap_or(u16::MAX).max(1);
-    let limit =
-        sizing::locked_memory_limit().map_or(u64::from(REGION_BYTES_MAX), |limit| limit / u64::from(volume.homes));
-    loop {
-        let sized = Options { pages, ..options };
-        let bytes = Home::<Uring>::region_bytes(volume, sized);
-        if bytes <= limit.min(u64::from(REGION_BYTES_MAX)) {
-            return Ok(sized);
+    let usual = config.depth.unwrap_or(OPERATIONS);
+    let mut refused = None;
+    let least = if config.depth.is_some() { usual } else { 1 };
+    for depth in (least..=usual).rev() {
+        let operations = u16::try_from(depth).unwrap_or(u16::MAX);
+        let most = (LEAVES_BYTES / page_bytes).max(u64::from(depth) * 2).min(mine);
+        let mut pages = u16::try_from(most).unwrap_or(u16::MAX).max(1);
+        loop {
+            let sized = Options { operations, pages, ..options };
+            match fits(volume, sized) {
+                Ok(()) => return Ok(sized),
+                Err(error) => refused = Some(error),
+            }
+            if pages == 1 {
+                break;
+            }
+            pages /= 2;
         }
-        if pages == 1 {
-            let (depth, slot_bytes) = (u32::from(options.operations), u64::from(options.operation_bytes));
-            let requests = u64::from(Home::<Uring>::requests(volume, sized));
-            return Err(sizing::SizingError::Depth { depth, slot_bytes, bytes, requests });
-        }
-        pages = (pages / 2).max(1);
+    }
+    Err(refused.expect("a depth is at least 1"))
+}
+
+/// Whether rings can register so much, and the process may lock it.
+fn fits(volume: &Volume, options: Options) -> Result<(), SizingError> {
+    let bytes = Home::<Uring>::region_bytes(volume, options);
+    let requests = u64::from(Home::<Uring>::requests(volume, options));
+    let (depth, peers) = (u32::from(options.operations), volume.homes);
+    if bytes > u64::from(REGION_BYTES_MAX) || requests > sizing::REQUESTS_MAX {
+        return Err(SizingError::Depth { depth, slot_bytes: u64::from(options.operation_bytes), bytes, requests });
+    }
+    let region = usize::try_from(bytes).map_or(u64::MAX, |bytes| Region::mapped_bytes(bytes) as u64);
+    let queue = queue_bytes(u32::try_from(requests).unwrap_or(u32::MAX));
+    let keeper = METADATA_REGION + queue_bytes(metadata_requests(volume.geometry.members()));
+    let bytes = (region + queue) * u64::from(peers) + keeper;
+    match sizing::locked_memory_limit().filter(|&limit| bytes > limit) {
+        Some(limit) => Err(SizingError::Locked { peers, depth, bytes, limit }),
+        None => Ok(()),
     }
 }
 
@@ -286,7 +328,7 @@ impl Crew<'_> {
     ) -> Result<Ran<C>, EngineError> {
         let (homes, members) = (self.volume.homes, self.volume.geometry.members());
         let health = pool.health();
-        let keeper = Arc::new(Mailbox::new(letters_to_keeper(homes, members), Bell(homes)));
+        let keeper = Arc::new(Mailbox::new(letters_to_keeper(homes, members), Bell(self.config.peers)));
         let mailbox = |home| Arc::new(Mailbox::new(letters_to_home(members), Bell(home)));
         let inboxes: Vec<Arc<Mailbox<ToHome>>> = (0..homes).map(mailbox).collect();
         std::thread::scope(|scope| {
@@ -369,7 +411,7 @@ impl Crew<'_> {
 
 const DIED: &str = "a thread of the engine has died: this is a fault of Bireme";
 /// Operations of a home where no depth was asked for.
-const OPERATIONS: u16 = 8;
+const OPERATIONS: u32 = 8;
 /// Memory for leaves of one home: those of gigabytes of data.
 const LEAVES_BYTES: u64 = 16 << 20;
 const _: () = assert!(BLOCK_BYTES == 4096, "operations are counted in blocks of this size");

@@ -112,9 +112,9 @@ pub struct VolumeTuning {
     /// The cores of the peers, such as 0,2-5. Default: all that this process may use, in turn.
     #[arg(long, value_name = "LIST", value_parser = cores)]
     pub cores: Option<Cores>,
-    /// Operations that each peer keeps under way.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub depth: u32,
+    /// Operations that each peer keeps under way. Default: 8, or what the limit of locked memory allows.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub depth: Option<u32>,
     /// One operation at most.
     #[arg(long, value_name = "SIZE", value_parser = size::parse, default_value = "256KiB")]
     pub operation: u64,

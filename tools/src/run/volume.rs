@@ -137,7 +137,7 @@ fn config(tuning: &VolumeTuning) -> Config {
     Config {
         peers: tuning.peers.or_else(from_cores).unwrap_or(Config::default().peers),
         cores: cores.clone(),
-        depth: Some(tuning.depth),
+        depth: tuning.depth,
         hang_limit: tuning.hang_limit,
         on_stuck: Some(leave),
         ..Config::default()
