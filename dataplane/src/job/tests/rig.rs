@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bireme_control::balance::{Learnt, Machine, Rules, Strategy};
+use bireme_control::controller::Orders;
 use bireme_control::raid::geometry::{Geometry, Level};
 use bireme_control::raid::health::Health;
 use bireme_control::raid::members::Members;
@@ -145,13 +146,16 @@ impl Rig {
 
     fn run(&self, job: Job, health: Health, mut heard: impl FnMut(ToLedger)) -> Result<Peer<Simulated>, Failure> {
         let (inbox, ledger) = (Arc::new(Mailbox::new(16, Bell(0))), Arc::new(Mailbox::new(64, Bell(1))));
+        // Runs of several pages.
+        let board = Arc::new(Board::new(1));
+        board.publish(PeerId(0), Orders { run: 3, minimum: 1 });
         let wiring = Wiring {
             id: PeerId(0),
             peers: 1,
             inbox: inbox.clone(),
             others: vec![inbox.clone()],
             ledger: ledger.clone(),
-            board: Arc::new(Board::new(1)),
+            board,
             gauges: Arc::new(Gauges::new(self.array.members().into())),
             hang_limit: Nanos::from_secs(100),
             rate: None,
