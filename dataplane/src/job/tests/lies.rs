@@ -156,7 +156,7 @@ fn all_that_a_level_can_bear_is_healed_and_no_more() {
             let flip = || {
                 for (number, &member) in (0..).zip(&lost) {
                     rig.flip(member.into(), data + 3);
-                    rig.flip(member.into(), leaves + number * 4);
+                    rig.flip(member.into(), leaves + number * 8);
                 }
             };
             flip();
