@@ -117,6 +117,7 @@ impl<P: Port> Desk<P> {
     pub(crate) fn set_health(&mut self, health: Health) {
         self.found_lost = self.found_lost - (health.lost | health.rebuilding);
         self.health = self.found_lost.iter().fold(health, Health::without);
+        self.runs.lose(self.health.lost);
     }
 
     /// A member has refused something: from now on it is asked nothing, if the array survives that.

@@ -31,6 +31,7 @@ use crate::port::Bell;
 use crate::port::uring::{Bells, SetupError, Uring, Wishes};
 use crate::telemetry::Gauges;
 
+pub mod arrays;
 mod crew;
 mod mending;
 mod metadata;

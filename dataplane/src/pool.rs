@@ -90,6 +90,8 @@ pub struct Pool {
     store: Option<Store>,
     /// By row: the members, then the spares.
     places: Vec<Option<Place>>,
+    /// Whom the last durable table counts as members: enough of them must hold the next one.
+    quorum: Vec<Uuid>,
     order: Vec<Option<usize>>,
     paths: Vec<PathBuf>,
     /// The member whose mirror the store was read from.
@@ -208,6 +210,11 @@ impl Pool {
     /// The path of each row's device; `None` where it is absent.
     pub fn present(&self) -> impl Iterator<Item = Option<&PathBuf>> {
         self.places.iter().map(|place| place.as_ref().map(|place| &place.path))
+    }
+
+    /// The generation of each row's device, as it was found or written last.
+    pub fn generations(&self) -> impl Iterator<Item = Option<u64>> {
+        self.places.iter().map(|place| place.as_ref().map(|place| place.generation))
     }
 
     /// The generation of this opening: no earlier one has used it.
@@ -335,19 +342,27 @@ impl Pool {
         (source, store, free): (usize, Store, Frames),
         notes: Vec<String>,
     ) -> Pool {
-        let named = |(row, place): (usize, &Option<Place>)| match place {
-            Some(place) => place.path.clone(),
-            None => PathBuf::from(format!("(member {row})")),
-        };
-        Pool {
-            order: places.iter().map(|place| place.as_ref().map(|place| place.given)).collect(),
-            paths: places.iter().enumerate().map(named).collect(),
+        let mut pool = Pool {
+            order: Vec::new(),
+            paths: (0..places.len()).map(|row| PathBuf::from(format!("(member {row})"))).collect(),
+            quorum: newest.counted_members().collect(),
             newest,
             store: Some(store),
             places,
             source,
             free,
             notes,
+        };
+        pool.note_order();
+        pool
+    }
+
+    /// Which device is which, for those who build ports. One that was lost on the way keeps its path.
+    fn note_order(&mut self) {
+        self.order = self.places.iter().map(|place| place.as_ref().map(|place| place.given)).collect();
+        self.paths.truncate(self.places.len());
+        for (path, place) in self.paths.iter_mut().zip(&self.places) {
+            place.iter().for_each(|place| path.clone_from(&place.path));
         }
     }
 
@@ -369,42 +384,51 @@ impl Pool {
         load.check(pool.geometry(), pool.free.count(), pool.layout().frames())?;
         pool.fail_absent();
         // Mirrors are the same after an orderly close, and then the first is the one that was read.
-        let first = pool.active().next();
-        let copy = !clean || first != Some(pool.source);
+        let copy = !clean || pool.active().next() != Some(pool.source);
         pool.newest.clean = false;
-        if copy {
-            pool.mark_copies();
+        while copy && !pool.even_mirrors(port)? {
+            // The member whose mirror was read is lost: the others are as good.
+            (pool.source, pool.store, pool.free) = {
+                let (source, store, free) = read_metadata(&pool.newest, &pool.places, port)?;
+                (source, Some(store), free)
+            };
         }
-        pool.write_superblocks(port)?;
-        if copy {
-            let source = pool.places[pool.source].as_ref().map(|place| place.file);
-            let others: Vec<u16> = pool.files().filter(|&file| Some(file) != source).collect();
-            pool.copy_mirror(&others, port)?;
-            pool.unmark_copies();
+        if !copy {
             pool.write_superblocks(port)?;
         }
         pool.replay_store(port)?;
+        pool.note_order();
         Ok(pool)
     }
 
     /// Reads the first mirror that is valid; writes nothing.
     fn assemble<P: Port>(roll: Roll, port: &mut P) -> Result<Pool, PoolError> {
         let Roll { newest, places, notes } = roll;
-        let active = |(row, place): (usize, &Option<Place>)| {
-            place.as_ref().filter(|_| newest.rows[row].state == State::Active).map(|place| (row, place.file))
-        };
-        for (row, file) in places.iter().enumerate().filter_map(active) {
-            if let Some((store, free)) = read_mirror(&newest, file, port) {
-                return Ok(Pool::over(newest, places, (row, store, free), notes));
-            }
-            if port.in_flight() > 0 {
-                // The port gave up, not the device: another mirror cannot be read either.
-                return Err(PoolError::Port(libc::EIO));
-            }
-        }
-        let path = places.iter().flatten().next().map(|place| place.path.clone());
-        Err(PoolError::NoMetadata { path: path.unwrap_or_default() })
+        let metadata = read_metadata(&newest, &places, port)?;
+        Ok(Pool::over(newest, places, metadata, notes))
     }
+}
+
+/// The first mirror that is valid: whose, the store in it, and the free frames.
+fn read_metadata<P: Port>(
+    newest: &Superblock,
+    places: &[Option<Place>],
+    port: &mut P,
+) -> Result<(usize, Store, Frames), PoolError> {
+    let active = |(row, place): (usize, &Option<Place>)| {
+        place.as_ref().filter(|_| newest.rows[row].state == State::Active).map(|place| (row, place.file))
+    };
+    for (row, file) in places.iter().enumerate().filter_map(active) {
+        if let Some((store, free)) = read_mirror(newest, file, port) {
+            return Ok((row, store, free));
+        }
+        if port.in_flight() > 0 {
+            // The port gave up, not the device: another mirror cannot be read either.
+            return Err(PoolError::Port(libc::EIO));
+        }
+    }
+    let path = places.iter().flatten().next().map(|place| place.path.clone());
+    Err(PoolError::NoMetadata { path: path.unwrap_or_default() })
 }
 
 /// The store in a member's mirror and the free frames that follow from it; `None` when it cannot be trusted.

@@ -163,6 +163,12 @@ impl Superblock {
         self.rows.iter().filter(|entry| entry.state != State::Failed).map(|entry| entry.uuid)
     }
 
+    /// The members that count, by name.
+    pub fn counted_members(&self) -> impl Iterator<Item = Uuid> + '_ {
+        let members = self.rows.iter().take(usize::from(self.geometry.members()));
+        members.filter(|entry| entry.state.counts()).map(|entry| entry.uuid)
+    }
+
     /// Whether the table fits the geometry and itself.
     fn agrees(&self) -> bool {
         let members = usize::from(self.geometry.members());

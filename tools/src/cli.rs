@@ -6,9 +6,11 @@ use bireme_bench::size;
 use bireme_control::units::Nanos;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
+mod array;
 mod raid;
 mod sharing;
 
+pub use array::{Array, ArrayCreate, ArrayFail, ArrayReplace, ArrayShow};
 pub use raid::{Number, Raid};
 pub use sharing::{Balance, Sharing};
 
@@ -30,6 +32,9 @@ pub enum Command {
     Restore(Restore),
     /// Print the pool's metadata as JSON: sets, frames and roots, for readers other than this program.
     Export(Export),
+    /// Make arrays, look at them, and fail and replace their members.
+    #[command(subcommand)]
+    Array(Array),
     /// Loop devices for trying things out.
     #[command(subcommand)]
     Lab(Lab),

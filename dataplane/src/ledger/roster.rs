@@ -85,6 +85,7 @@ impl Roster {
                 }
                 Stage::Flushing | Stage::Durable => {
                     self.stage = Stage::Durable;
+                    pool.confirm();
                     return true;
                 }
             }

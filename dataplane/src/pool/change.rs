@@ -9,6 +9,9 @@
 //! are written to those first that are furthest behind, and flushed before the others are: so no device can be further
 //! ahead of another than the pool has devices, however often the power fails in between. That is why the generation
 //! makes a leap when somebody is marked as failed who is not there to be asked what he holds.
+//!
+//! Of those whom one table counts at least half must hold the next: a second member is given up only when the loss of the
+//! first is durable, or when enough are left in any case.
 
 use bireme_control::raid::health::Health;
 
@@ -88,42 +91,60 @@ impl Pool {
     /// # Errors
     /// The array does not survive without the member, the device is not blank or too small, or the devices refuse.
     pub fn replace<P: Port>(&mut self, member: u16, with: &Replacement, port: &mut P) -> Result<Health, PoolError> {
-        self.check_replacing(member)?;
+        self.check_replacement(member, with, port)?;
         let Replacement { device: Member { path, bytes }, file, destroy_data } = with;
-        let bytes = inspect::whole_blocks(*bytes);
-        if !self.layout().fits(bytes) {
-            let need = self.layout().device_bytes_min();
-            return Err(PoolError::SmallReplacement { path: path.clone(), have: bytes, need });
-        }
         if *destroy_data {
             inspect::wipe(&with.device, *file, port)?;
-        } else {
-            require_blank(&with.device, *file, port)?;
         }
+        let bytes = inspect::whole_blocks(*bytes);
         let row = usize::from(member);
         self.newest.rows[row] = Entry { uuid: new_uuid()?, bytes, state: State::Rebuilding, failed_at: 0 };
         // Which of the given devices it is matters to those only who opened the pool with it.
         let place = Place { given: usize::from(*file), file: *file, path: path.clone(), slots: [1; 2], generation: 0 };
         self.places[row] = Some(place);
         self.newest.watermark = 0;
+        // What was said of the member is past.
+        let past = format!("member {member} has failed");
+        self.notes.retain(|note| !note.starts_with(&past));
         self.write_superblocks(port)?;
         // The mirror of a member that is being rebuilt does not count before: the order does no harm.
-        self.copy_mirror(&[*file], port)?;
+        let source = self.active().next().and_then(|row| self.places[row].clone());
+        let source = source.ok_or_else(|| PoolError::NoMetadata { path: path.clone() })?;
+        self.copy_mirror(&source, &[*file], port)?;
         Ok(self.health())
     }
 
-    /// Whether a member can be replaced.
+    /// Whether a device can take a member's place; writes nothing.
     ///
     /// # Errors
     /// The sentence that says why not.
-    pub fn check_replacing(&self, member: u16) -> Result<(), PoolError> {
+    pub fn check_replacement<P: Port>(&self, member: u16, with: &Replacement, port: &mut P) -> Result<(), PoolError> {
         self.check_failing(member)?;
         if self.health().rebuilding.contains(member) {
             let place = self.places[usize::from(member)].as_ref();
             let path = place.map_or_else(Default::default, |place| place.path.clone());
             return Err(PoolError::Rebuilding { member, path });
         }
-        Ok(())
+        let Replacement { device: Member { path, bytes }, file, destroy_data } = with;
+        let have = inspect::whole_blocks(*bytes);
+        if !self.layout().fits(have) {
+            return Err(PoolError::SmallReplacement {
+                path: path.clone(),
+                have,
+                need: self.layout().device_bytes_min(),
+            });
+        }
+        let what = match look_at(&with.device, *file, port)? {
+            Device::Unreadable(fault) => return Err(device(path)(fault)),
+            Device::Ours(own, _) if own.pool == self.uuid() && self.newest.counted().any(|uuid| uuid == own.device) => {
+                return Err(PoolError::Own { path: path.clone() });
+            }
+            Device::Blank => return Ok(()),
+            _ if *destroy_data => return Ok(()),
+            Device::Foreign(what) => inspect::holds(what),
+            Device::Ours(..) | Device::Unfinished(..) => "is a part of a Bireme pool".to_owned(),
+        };
+        Err(PoolError::Foreign { path: path.clone(), what })
     }
 
     /// Frames below this are whole on the members that are being rebuilt: what was written to them is made durable first.
@@ -135,10 +156,10 @@ impl Pool {
     /// When there are not so many frames.
     pub fn set_watermark<P: Port>(&mut self, frames: u64, port: &mut P) -> Result<(), PoolError> {
         assert!(frames <= self.layout().frames(), "a watermark lies within the pool");
-        let rebuilding = self.health().rebuilding;
+        let before = self.newest.rows.clone();
         self.flush_all(port)?;
         // One that was lost by the flush, and its place taken, is to be filled from the start.
-        if self.health().rebuilding == rebuilding {
+        if self.newest.rows == before {
             self.newest.watermark = frames;
         }
         self.write_superblocks(port)
@@ -149,9 +170,9 @@ impl Pool {
     /// # Errors
     /// The devices refuse.
     pub fn rebuilt<P: Port>(&mut self, port: &mut P) -> Result<(), PoolError> {
-        let rebuilding = self.health().rebuilding;
+        let before = self.newest.rows.clone();
         self.flush_all(port)?;
-        if self.health().rebuilding == rebuilding {
+        if self.newest.rows == before {
             let there = self.newest.rows.iter_mut().zip(&self.places).filter(|(_, place)| place.is_some());
             let filled = there.map(|(entry, _)| entry).filter(|entry| entry.state == State::Rebuilding);
             filled.for_each(|entry| entry.state = State::Active);
@@ -177,7 +198,11 @@ impl Pool {
             return Some(Loss { spare: None });
         }
         let member = u16::try_from(row).expect("few members");
-        if !self.health().without(member).survives(&self.geometry()) {
+        if !self.active().any(|other| other != row) {
+            // Its mirror is the only one that counts.
+            return None;
+        }
+        if !self.health().without(member).survives(&self.geometry()) || !self.has_quorum_without(row) {
             return None;
         }
         let failed_at = self.newest.generation + 1;
@@ -194,15 +219,30 @@ impl Pool {
         Some(Loss { spare: self.places[row].as_ref().map(|place| place.path.clone()) })
     }
 
-    /// Marks members as failed that are not there.
+    /// Whether at least half of those whom the last durable table counts will hold the next one too. Otherwise what is left
+    /// behind could be taken for the pool: it has not heard of those that were lost before.
+    fn has_quorum_without(&self, row: usize) -> bool {
+        let places = self.newest.rows.iter().zip(&self.places).enumerate();
+        let there = places.filter(|(other, (entry, place))| *other != row && entry.state.counts() && place.is_some());
+        let there = there.filter(|(_, (entry, _))| self.quorum.contains(&entry.uuid)).count();
+        there * 2 >= self.quorum.len()
+    }
+
+    /// The newest table is durable on all that take part.
+    pub(crate) fn confirm(&mut self) {
+        self.quorum = self.newest.counted_members().collect();
+    }
+
+    /// Marks members as failed that are not there. Whoever is not there may be ahead: the generation leaps over it.
     pub(super) fn fail_absent(&mut self) {
         let members = usize::from(self.geometry().members());
-        let absent = |row: &usize| self.newest.rows[*row].state.counts() && self.places[*row].is_none();
-        let absent: Vec<usize> = (0..members).filter(absent).collect();
+        let rows = self.newest.rows.iter().zip(&self.places).enumerate();
+        let absent = rows.filter(|(_, (entry, place))| entry.state != State::Failed && place.is_none());
+        let absent: Vec<usize> = absent.map(|(row, _)| row).collect();
         if !absent.is_empty() {
             self.newest.generation += LEAP;
         }
-        for row in absent {
+        for row in absent.into_iter().filter(|&row| row < members) {
             let loss = self.lose(row).expect("the roll call has found that the array survives");
             self.notes.push(left_out(&format!("member {row}"), &loss));
         }
@@ -212,20 +252,6 @@ impl Pool {
     pub(super) fn active(&self) -> impl Iterator<Item = usize> + '_ {
         let rows = self.newest.rows.iter().zip(&self.places).enumerate();
         rows.filter_map(|(row, (entry, place))| (entry.state == State::Active && place.is_some()).then_some(row))
-    }
-
-    /// The mirrors of all but the source are about to be overwritten.
-    pub(super) fn mark_copies(&mut self) {
-        let source = self.source;
-        let others = self.newest.rows.iter_mut().enumerate().filter(|(row, _)| *row != source);
-        let active = others.map(|(_, entry)| entry).filter(|entry| entry.state == State::Active);
-        active.for_each(|entry| entry.state = State::Copying);
-    }
-
-    /// They have been.
-    pub(super) fn unmark_copies(&mut self) {
-        let copies = self.newest.rows.iter_mut().filter(|entry| entry.state == State::Copying);
-        copies.for_each(|entry| entry.state = State::Active);
     }
 
     /// Goes on without a device that has refused a request, in memory; the error when the array does not survive that.
@@ -255,7 +281,10 @@ impl Pool {
             inscriptions.sort_by_key(|inscription| inscription.before);
             let behind = |one: &Inscription, other: &Inscription| one.before == other.before;
             match inscriptions.chunk_by(behind).try_for_each(|equals| write(equals, port)) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.confirm();
+                    return Ok(());
+                }
                 Err(fault) if port.in_flight() == 0 => self.without(fault.file, fault)?,
                 Err(fault) => return Err(self.refused(fault.file, fault)),
             }
@@ -287,16 +316,6 @@ fn write<P: Port>(inscriptions: &[Inscription], port: &mut P) -> Result<(), Faul
         offsets.iter().try_for_each(|&offset| blocking.write(*file, offset, bytes))?;
     }
     inscriptions.iter().try_for_each(|inscription| blocking.flush(inscription.file))
-}
-
-fn require_blank<P: Port>(member: &Member, file: u16, port: &mut P) -> Result<(), PoolError> {
-    let what = match look_at(member, file, port)? {
-        Device::Blank => return Ok(()),
-        Device::Unreadable(fault) => return Err(device(&member.path)(fault)),
-        Device::Foreign(what) => inspect::holds(what),
-        Device::Ours(..) | Device::Unfinished(..) => "is a part of a Bireme pool".to_owned(),
-    };
-    Err(PoolError::Foreign { path: member.path.clone(), what })
 }
 
 /// What became of a member, as words of a sentence.

@@ -91,6 +91,17 @@ pub enum PoolError {
         /// How many the pool counts.
         counted: usize,
     },
+    /// Half of the members are there, and what cannot be read may be the other half.
+    #[error(
+        "{why}; the {there} members of the pool that can be read are only half of it, and this device may hold what is \
+         newer. Nothing was written. Make it readable, or go on without it by not naming it"
+    )]
+    Unsure {
+        /// The device and what it answered.
+        why: String,
+        /// How many are there.
+        there: usize,
+    },
     /// Two parts of one pool that have each gone on without the other.
     #[error(
         "{} and {} are of one pool, and each was written to without the other: they do not hold the same any more. \
@@ -123,6 +134,15 @@ pub enum PoolError {
         /// How many there are.
         members: u16,
     },
+    /// A path that is no member's.
+    #[error(
+        "{} is no member that is in use, among the devices that were named. Nothing was changed. Name the member by its \
+         index, as `bireme array show` does", path.display()
+    )]
+    NotOfMembers {
+        /// The path.
+        path: PathBuf,
+    },
     /// A member that has been replaced already.
     #[error(
         "member {member} has been replaced already, and {} is to be rebuilt. Nothing was changed. Rebuild it, or fail \
@@ -132,6 +152,15 @@ pub enum PoolError {
         /// Which.
         member: u16,
         /// The device in its place.
+        path: PathBuf,
+    },
+    /// A device of the pool itself.
+    #[error(
+        "{} is in use by this very pool, though it was not named as one of its devices. Nothing was changed. Name it \
+         with --device, and choose another to take the member's place", path.display()
+    )]
+    Own {
+        /// Which.
         path: PathBuf,
     },
     /// A device that cannot take a member's place.

@@ -10,10 +10,9 @@
 //! Why the newest table tells the truth: whoever goes on without a member says so in the tables of all others before
 //! anything else is written. A member that was left behind therefore finds itself marked as failed. A minority is never
 //! used alone, as the others may have gone on without it. Exactly half can be told to go on, and the other half later
-//! too: then each has marked the other as failed, neither table counts a device of the other, and both together are
-//! refused.
+//! too: then each has marked the other as failed, neither table counts a device that the other counts, and both together
+//! are refused. Half is also refused while a device is named that cannot be read: it may be the better half.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use bireme_control::raid::health::Health;
@@ -91,7 +90,7 @@ impl Found {
 impl Roll {
     fn of(members: &[Member], devices: Vec<Device>, first: usize) -> Result<Roll, PoolError> {
         let path = |index: usize| members[index].path.clone();
-        let mut notes = Vec::new();
+        let (mut notes, mut unreadable) = (Vec::new(), None);
         let mut present: Vec<(Superblock, Place)> = Vec::new();
         let pool =
             devices.iter().find_map(|device| if let Device::Ours(own, _) = device { Some(own.pool) } else { None });
@@ -102,7 +101,9 @@ impl Roll {
                 Device::Ours(own, slots) => (own, slots),
                 Device::Unfinished(own, slots) if Some(own.pool) == pool => (own, slots),
                 Device::Unreadable(fault) => {
-                    notes.push(format!("{}: it is left out", device(&members[given].path)(fault)));
+                    let why = device(&members[given].path)(fault);
+                    notes.push(format!("{why}: it is left out"));
+                    unreadable = unreadable.or(Some(why));
                     continue;
                 }
                 _ => return Err(PoolError::Mixed { ours: path(first), other: path(given) }),
@@ -120,22 +121,24 @@ impl Roll {
         let newest = present.iter().max_by_key(|(own, _)| own.generation).expect("the first is ours").clone();
         let mut roll = Roll { places: vec![None; newest.0.rows.len()], newest: newest.0, notes };
         for (own, place) in present {
-            roll.enter(own, place, &newest.1)?;
+            roll.enter(&own, place, &newest.1)?;
         }
-        roll.check(members.len())?;
+        roll.check(members.len(), unreadable)?;
         Ok(roll)
     }
 
     /// A device takes its place, if the newest table counts it.
-    fn enter(&mut self, own: Superblock, place: Place, newest: &Place) -> Result<(), PoolError> {
+    fn enter(&mut self, own: &Superblock, place: Place, newest: &Place) -> Result<(), PoolError> {
         let row = self.newest.row_of(own.device);
         let counted = row.filter(|&row| self.newest.rows[row].state != State::Failed);
         if let Some(row) = counted {
             self.places[row] = Some(place);
             return Ok(());
         }
-        let others: BTreeSet<Uuid> = own.counted().filter(|&uuid| uuid != own.device).collect();
-        if !self.newest.counted().any(|uuid| others.contains(&uuid)) {
+        // Nobody whom it counts is left, and somebody whom it has marked as failed is in use.
+        let shared = |uuid: Uuid| own.rows.iter().any(|entry| entry.uuid == uuid && entry.state != State::Failed);
+        let excluded = |uuid: Uuid| own.rows.iter().any(|entry| entry.uuid == uuid && entry.state == State::Failed);
+        if !self.newest.counted().any(shared) && self.newest.counted().any(excluded) {
             return Err(PoolError::Apart { one: newest.path.clone(), other: place.path });
         }
         let path = place.path.display();
@@ -147,12 +150,16 @@ impl Roll {
     }
 
     /// Whether so many are there that they can be used.
-    fn check(&mut self, given: usize) -> Result<(), PoolError> {
+    fn check(&mut self, given: usize, unreadable: Option<PoolError>) -> Result<(), PoolError> {
         let geometry = self.newest.geometry;
         let health = health(&self.newest, &self.places);
         let holder = self.places.iter().position(Option::is_some).unwrap_or(0);
         let path = || self.places[holder].as_ref().map_or_else(PathBuf::new, |place| place.path.clone());
         if !health.survives(&geometry) {
+            // With what cannot be read there could be enough: that is the cause.
+            if let Some(why) = unreadable {
+                return Err(why);
+            }
             let (have, level) = (geometry.members(), geometry.level());
             let missing = list(health.lost | health.rebuilding);
             return Err(PoolError::Members { path: path(), member: holder, have, given, level, missing });
@@ -162,6 +169,9 @@ impl Roll {
         let there = members().filter(|(entry, place)| entry.state.counts() && place.is_some()).count();
         if there * 2 < counted {
             return Err(PoolError::Minority { path: path(), there, counted });
+        }
+        if let Some(why) = unreadable.filter(|_| there * 2 == counted) {
+            return Err(PoolError::Unsure { why: why.to_string(), there });
         }
         self.note_missing();
         Ok(())

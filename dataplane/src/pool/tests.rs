@@ -6,6 +6,9 @@ use super::*;
 use crate::layout::zones;
 use crate::port::simulated::{Simulated, World};
 
+mod degraded;
+mod lives;
+
 fn members(bytes: &[u64]) -> Vec<Member> {
     let member = |(index, &bytes): (usize, &u64)| Member { path: PathBuf::from(format!("/dev/test{index}")), bytes };
     bytes.iter().enumerate().map(member).collect()
