@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bireme_tests::command::{Line, contents};
 use bireme_tests::data::{assert_same, generated};
+use bireme_tests::loops::{Mount, root_or_skip};
 use bireme_tests::members::Files;
 use serde_json::Value;
 
@@ -164,4 +165,38 @@ fn arrays_that_cannot_be_made_or_opened() {
     offload(&[b], "1").run().good();
     refused(bireme("array show").devices(&[a, b]), all, &["each was written to without the other"]);
     restores(&[b], 1, files.folder());
+}
+
+/// A member on a file system that runs full: the run goes on without it, and what it had is not used again.
+#[test]
+fn a_member_that_fails_while_sets_are_written() {
+    if !root_or_skip("a_member_that_fails_while_sets_are_written") {
+        return;
+    }
+    for (level, spare) in [("5", false), ("1", false), ("6", false), ("5", true)] {
+        let files = Files::new(4, MEMBER_BYTES);
+        let place = files.folder().join("small");
+        let _mount = Mount::tmpfs(&place, 6 << 20);
+        let weak = place.join("weak");
+        std::fs::File::create(&weak).and_then(|file| file.set_len(MEMBER_BYTES)).expect("a sparse file");
+        let [a, b, c, d] = [0, 1, 2, 3].map(|index| &files.paths()[index]);
+        let members: Vec<&PathBuf> = if level == "6" { vec![a, &weak, b, c] } else { vec![a, &weak, b] };
+        let mut all = members.clone();
+        let mut create = bireme(&format!("array create --raid {level}"));
+        if spare {
+            create = create.words(["--spare"]).words([d]);
+            all.push(d);
+        }
+        create.devices(&members).run().good();
+        let report = offload(&all, level).text("--sets 6").run().good();
+        assert!(report.contains("weak (failed)"), "RAID {level}: {report}");
+        let notes = report.split_whitespace().collect::<Vec<_>>().join(" ");
+        let fate = if spare { "has taken its place: rebuild it" } else { "the run went on without it" };
+        assert!(notes.contains(fate), "RAID {level}: {report}");
+        let want = if spare { "rebuilding" } else { "failed" };
+        assert_eq!(states(&all)[1], want, "RAID {level}");
+        restores(&all, 6, files.folder());
+        let others: Vec<&PathBuf> = all.iter().copied().filter(|path| **path != weak).collect();
+        restores(&others, 6, files.folder());
+    }
 }

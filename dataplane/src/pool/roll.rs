@@ -101,7 +101,7 @@ impl Roll {
                 Device::Ours(own, slots) => (own, slots),
                 Device::Unfinished(own, slots) if Some(own.pool) == pool => (own, slots),
                 Device::Unreadable(fault) => {
-                    let why = device(&members[given].path)(fault).to_string();
+                    let why = device(&members[given].path)(fault);
                     notes.push(format!("{why}: it is left out"));
                     unreadable = unreadable.or(Some(why));
                     continue;
@@ -150,12 +150,16 @@ impl Roll {
     }
 
     /// Whether so many are there that they can be used.
-    fn check(&mut self, given: usize, unreadable: Option<String>) -> Result<(), PoolError> {
+    fn check(&mut self, given: usize, unreadable: Option<PoolError>) -> Result<(), PoolError> {
         let geometry = self.newest.geometry;
         let health = health(&self.newest, &self.places);
         let holder = self.places.iter().position(Option::is_some).unwrap_or(0);
         let path = || self.places[holder].as_ref().map_or_else(PathBuf::new, |place| place.path.clone());
         if !health.survives(&geometry) {
+            // With what cannot be read there could be enough: that is the cause.
+            if let Some(why) = unreadable {
+                return Err(why);
+            }
             let (have, level) = (geometry.members(), geometry.level());
             let missing = list(health.lost | health.rebuilding);
             return Err(PoolError::Members { path: path(), member: holder, have, given, level, missing });
@@ -167,7 +171,7 @@ impl Roll {
             return Err(PoolError::Minority { path: path(), there, counted });
         }
         if let Some(why) = unreadable.filter(|_| there * 2 == counted) {
-            return Err(PoolError::Unsure { why, there });
+            return Err(PoolError::Unsure { why: why.to_string(), there });
         }
         self.note_missing();
         Ok(())

@@ -14,14 +14,13 @@ fn steps(rig: &mut Rig) -> u64 {
 #[test]
 fn a_member_that_refuses_at_any_step_of_a_write_is_left_out() {
     for (level, members, chunk, page) in shapes() {
-        let mut rig = Rig::new(level, members, chunk, page, page + 5000);
+        let mut rig = Rig::new(level, members, chunk, page, 3 * page + 5000);
         rig.world.short_rate(0);
         let all = steps(&mut rig);
         for step in (1..=all).step_by(if all > 100 { 7 } else { 1 }) {
-            rig.world.watch();
             rig.world.fail_at(rig.world.steps() + step, libc::EIO);
             let written = rig.write(Default::default());
-            let failed = rig.world.take_started().into_iter().find(|started| started.result == Err(libc::EIO));
+            let failed = rig.started.iter().find(|started| started.result == Err(libc::EIO));
             let disk = u16::try_from(failed.expect("a step of this write").disk).expect("small");
             match written {
                 Ok(lost) => {

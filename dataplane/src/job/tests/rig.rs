@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bireme_control::balance::{Learnt, Machine, Rules, Strategy};
+use bireme_control::controller::Orders;
 use bireme_control::raid::geometry::{Geometry, Level};
 use bireme_control::raid::health::Health;
 use bireme_control::raid::members::Members;
@@ -17,7 +18,7 @@ use crate::message::{Failure, ToLedger, ToPeer};
 use crate::pattern::Pattern;
 use crate::peer::{Peer, Wiring};
 use crate::plan::{Origin, Plan, Runs};
-use crate::port::simulated::{Simulated, World};
+use crate::port::simulated::{Simulated, Started, World};
 use crate::port::{Bell, Next};
 use crate::queue::Mailbox;
 use crate::telemetry::{Gauges, Healed};
@@ -29,6 +30,8 @@ pub(super) struct Rig {
     pub(super) bytes: u64,
     pub(super) roots: Vec<u64>,
     pub(super) generation: u64,
+    /// What the last write has asked of the devices.
+    pub(super) started: Vec<Started>,
 }
 
 /// A set as it was read.
@@ -46,7 +49,7 @@ impl Rig {
         let layout = Layout::new(geometry, DISK).expect("large enough");
         let ask = sizing::Ask { depth: Some(3), slot_bytes: Some(32 << 10), request_bytes: 12 << 10, peers: 1 };
         let (array, _) = sizing::size(geometry, layout, ask).expect("sizes that work");
-        Rig { world: World::new(1, &disks), array, bytes, roots: Vec::new(), generation: 0 }
+        Rig { world: World::new(1, &disks), array, bytes, roots: Vec::new(), generation: 0, started: Vec::new() }
     }
 
     /// The same, with a set written to all members.
@@ -67,18 +70,32 @@ impl Rig {
         data
     }
 
-    /// The next set, into the same frames; the members that the peer has found to be lost.
+    /// The next set, into the same frames; the members that the peer has found to be lost, which are asked nothing from then
+    /// on.
     pub(super) fn write(&mut self, health: Health) -> Result<Vec<u16>, Failure> {
+        self.world.watch();
         self.generation += 1;
         self.roots = vec![0; self.pages()];
-        let mut lost = Vec::new();
+        let (mut lost, mut steps) = (Vec::new(), Vec::new());
+        let world = self.world.clone();
         let mut roots = std::mem::take(&mut self.roots);
-        self.run(Job::offload(None), health, |letter| match letter {
+        let ended = self.run(Job::offload(None), health, |letter| match letter {
             ToLedger::Page(page) => roots[usize::try_from(page.page).expect("small")] = page.root,
-            ToLedger::Lost { member, .. } => lost.push(member),
+            ToLedger::Lost { member, .. } => {
+                lost.push(member);
+                steps.push(world.steps());
+            }
             _ => {}
-        })?;
+        });
+        let ended = ended.map(|_| ());
         self.roots = roots;
+        let started = self.world.take_started();
+        for (member, step) in lost.iter().zip(steps) {
+            let asked = started.iter().find(|started| started.disk == usize::from(*member) && started.step > step);
+            assert_eq!(asked.map(|started| started.request), None, "member {member} was asked though it is lost");
+        }
+        self.started = started;
+        ended?;
         Ok(lost)
     }
 
@@ -145,13 +162,16 @@ impl Rig {
 
     fn run(&self, job: Job, health: Health, mut heard: impl FnMut(ToLedger)) -> Result<Peer<Simulated>, Failure> {
         let (inbox, ledger) = (Arc::new(Mailbox::new(16, Bell(0))), Arc::new(Mailbox::new(64, Bell(1))));
+        // Runs of several pages.
+        let board = Arc::new(Board::new(1));
+        board.publish(PeerId(0), Orders { run: 3, minimum: 1 });
         let wiring = Wiring {
             id: PeerId(0),
             peers: 1,
             inbox: inbox.clone(),
             others: vec![inbox.clone()],
             ledger: ledger.clone(),
-            board: Arc::new(Board::new(1)),
+            board,
             gauges: Arc::new(Gauges::new(self.array.members().into())),
             hang_limit: Nanos::from_secs(100),
             rate: None,
