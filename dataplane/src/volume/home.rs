@@ -297,7 +297,7 @@ impl<P: Port> Home<P> {
 
     /// One round over everything that can go on; whether anything did.
     fn step(&mut self, now: Nanos) -> bool {
-        let mut stepped = self.cut();
+        let mut stepped = self.cut(now);
         for index in 0..self.works.count() {
             stepped |= self.advance(now, index);
         }
@@ -354,7 +354,7 @@ pub struct Healed {
 impl<P: Port> Home<P> {
     #[allow(missing_docs)]
     pub fn debug(&self) {
-        for w in self.works.all() { println!("{w:?}"); }
+        println!("{:?}", self.leaves.all()); println!("{:?}", self.filling); for w in self.works.all() { println!("{w:?}"); }
         println!("in flight {}", self.requests.in_flight()); println!("{:?}\n{:?}\n{:?} {:?} doubt {:?} dead {:?} broken {:?}", self.operations, self.flushes, self.heads, self.drain, self.doubt, self.dead, self.broken);
     }
 }
