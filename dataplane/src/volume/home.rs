@@ -256,7 +256,7 @@ impl<P: Port> Home<P> {
 
     /// A member's loss is durable, or one counts again.
     pub fn set_health(&mut self, health: Health) {
-        if health.rebuilding != self.health.rebuilding {
+        if !(health.rebuilding - self.health.rebuilding).is_empty() {
             self.filling.begin_again();
         }
         self.health = health;

@@ -56,7 +56,7 @@ impl Filling {
         }
     }
 
-    /// Other members are being rebuilt than before.
+    /// More members are being rebuilt than before.
     pub(super) fn begin_again(&mut self) {
         self.filled.fill(0);
         self.gate = Gate::Closed;

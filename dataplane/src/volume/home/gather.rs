@@ -75,7 +75,7 @@ impl<P: Port> Home<P> {
         match self.repair(now, index) {
             Verdict::Done => Ok(true),
             Verdict::Asked => Ok(false),
-            Verdict::Failed => { let w = self.works.at(index); println!("FAILED {w:?}");
+            Verdict::Failed => {
                 self.healed.lost += 1;
                 let work = self.works.at(index);
                 let (unit, row, page, failure) = (work.unit, work.row, work.page, work.gather.failure);
