@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::environment::Environment;
 
 mod balance;
-mod columns;
+pub mod columns;
 mod picture;
 #[cfg(test)]
 mod sample;

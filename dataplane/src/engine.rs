@@ -33,6 +33,7 @@ use crate::port::Bell;
 use crate::port::uring::{Bells, SetupError, Uring, Wishes};
 use crate::telemetry::Gauges;
 
+pub mod arrays;
 mod crew;
 mod mending;
 mod metadata;
@@ -43,7 +44,7 @@ pub mod sizing;
 mod threads;
 pub mod volumes;
 
-pub use mending::{MendJob, Mending, mend};
+pub use mending::{MendJob, Mending, end_rebuild, mend, mend_volume};
 pub use metadata::{Metadata, Set, metadata};
 pub use offloading::offload;
 pub use restoring::restore;

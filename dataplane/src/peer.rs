@@ -40,8 +40,7 @@ use crate::slots::{Slots, Stage};
 use crate::telemetry::{Gauges, HandOvers, Healings, State, Stopwatch};
 
 use self::flushes::Flushes;
-use self::pacer::Pacer;
-pub use self::pacer::Rate;
+pub use self::pacer::{Pacer, Rate};
 
 mod balancing;
 mod flushes;

@@ -213,6 +213,11 @@ impl Pool {
         self.places.iter().map(|place| place.as_ref().map(|place| &place.path))
     }
 
+    /// The generation of each row's device, as it was found or written last.
+    pub fn generations(&self) -> impl Iterator<Item = Option<u64>> {
+        self.places.iter().map(|place| place.as_ref().map(|place| place.generation))
+    }
+
     /// The generation of this opening: no earlier one has used it.
     pub fn generation(&self) -> u64 {
         self.newest.generation
@@ -338,13 +343,9 @@ impl Pool {
         (source, store, free): (usize, Store, Frames),
         notes: Vec<String>,
     ) -> Pool {
-        let named = |(row, place): (usize, &Option<Place>)| match place {
-            Some(place) => place.path.clone(),
-            None => PathBuf::from(format!("(member {row})")),
-        };
-        Pool {
-            order: places.iter().map(|place| place.as_ref().map(|place| place.given)).collect(),
-            paths: places.iter().enumerate().map(named).collect(),
+        let mut pool = Pool {
+            order: Vec::new(),
+            paths: (0..places.len()).map(|row| PathBuf::from(format!("(member {row})"))).collect(),
             quorum: newest.counted_members().collect(),
             newest,
             store: Some(store),
@@ -352,6 +353,17 @@ impl Pool {
             source,
             free,
             notes,
+        };
+        pool.note_order();
+        pool
+    }
+
+    /// Which device is which, for those who build ports. One that was lost on the way keeps its path.
+    fn note_order(&mut self) {
+        self.order = self.places.iter().map(|place| place.as_ref().map(|place| place.given)).collect();
+        self.paths.truncate(self.places.len());
+        for (path, place) in self.paths.iter_mut().zip(&self.places) {
+            place.iter().for_each(|place| path.clone_from(&place.path));
         }
     }
 
@@ -387,6 +399,7 @@ impl Pool {
             pool.write_superblocks(port)?;
         }
         pool.replay_store(port)?;
+        pool.note_order();
         Ok(pool)
     }
 

@@ -67,7 +67,7 @@ impl Pool {
         let devices = Device::open_all(self.files.paths(), Purpose::Write).expect("free files");
         let gauges = Arc::new(Gauges::new(self.files.paths().len()));
         let handles = Handles { gauges, stop: Arc::new(AtomicBool::new(false)) };
-        engine::mend(MendJob { devices, what }, &Config::default(), &handles, |_, _| Ok(())).expect("mended")
+        engine::mend(MendJob { devices, what }, &Config::default(), &handles).expect("mended")
     }
 }
 

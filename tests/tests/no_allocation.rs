@@ -84,7 +84,11 @@ fn handles(devices: usize) -> Handles {
 }
 
 fn offload(paths: &[PathBuf], source: Source, sets: u32, strategy: Strategy) {
-    let geometry = Geometry::new(Level::Raid0, paths.len(), 64 << 10, 1 << 20).expect("a usable shape");
+    offload_at(Level::Raid0, paths, source, sets, strategy);
+}
+
+fn offload_at(level: Level, paths: &[PathBuf], source: Source, sets: u32, strategy: Strategy) {
+    let geometry = Geometry::new(level, paths.len(), 64 << 10, 1 << 20).expect("a usable shape");
     let devices = Device::open_all(paths, Purpose::Write).expect("the files");
     let job = OffloadJob { devices, shape: Shape { geometry }, destroy_data: false, source, sets };
     engine::offload(job, &config(strategy), &handles(paths.len())).expect("an offload");
@@ -127,4 +131,13 @@ fn peers_neither_allocate_nor_free() {
     let output = files.folder().join("output");
     assert_eq!(calls(|| restore(paths, Some(output.clone()))), 0, "a restore");
     assert_same(&std::fs::read(output).expect("the output"), &data, "the restored file");
+
+    for level in [Level::Raid1, Level::Raid10, Level::Raid5, Level::Raid6] {
+        let files = Files::new(4, 48 << 20);
+        let paths = files.paths();
+        let source = Source::Generated { seed: 3, bytes: (9 << 20) + 77 };
+        assert_eq!(calls(|| offload_at(level, paths, source, 2, Strategy::Measured)), 0, "two sets, {level}");
+        assert_eq!(calls(|| restore(paths, None)), 0, "a comparison, {level}");
+        assert_eq!(calls(|| restore(&paths[1..], None)), 0, "what is lost is brought back, {level}");
+    }
 }

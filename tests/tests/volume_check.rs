@@ -28,7 +28,7 @@ fn dumps_are_what_the_model_has_on_every_level() {
     for (seed, (level, members, shape, failing)) in (1..).zip(CASES) {
         let folder = tempfile::tempdir().expect("a folder");
         let devices = scratch::create(folder.path(), members, DEVICE_BYTES).expect("room for the devices");
-        let options = format!("--raid {level} {shape} {failing} --seed {seed} --size 12582912 --extents 80");
+        let options = format!("--raid {level} {shape} {failing} --seed {seed} --size 12582912 --extents 80 --kills 4");
         check(&devices, &options, folder.path());
     }
 }
@@ -41,7 +41,7 @@ fn dumps_are_what_the_model_has_on_loop_devices() {
     }
     for (level, failing, block) in [("5", "--fail 3", 512), ("6", "--fail 0 --fail 2", 4096)] {
         let loops = Loops::new(Place::Tmpfs, 5, DEVICE_BYTES, block);
-        check(&loops.paths(), &format!("--raid {level} {failing} --rounds 2"), loops.folder());
+        check(&loops.paths(), &format!("--raid {level} {failing} --rounds 2 --kills 4"), loops.folder());
     }
 }
 

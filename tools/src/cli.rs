@@ -6,10 +6,12 @@ use bireme_bench::size;
 use bireme_control::units::Nanos;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
+mod array;
 mod raid;
 mod sharing;
 mod volume;
 
+pub use array::{Array, ArrayCreate, ArrayFail, ArrayMend, ArrayReplace, ArrayShow};
 pub use raid::{Number, Raid};
 pub use sharing::{Balance, Sharing};
 pub use volume::{Volume, VolumeCreate, VolumeDelete, VolumeDump, VolumeList, VolumeTuning, VolumeWrite, Which};
@@ -35,6 +37,9 @@ pub enum Command {
     /// Address spaces in the pool that are written in place.
     #[command(subcommand)]
     Volume(Volume),
+    /// Make arrays, look at them, and fail and replace their members.
+    #[command(subcommand)]
+    Array(Array),
     /// Loop devices for trying things out.
     #[command(subcommand)]
     Lab(Lab),

@@ -8,13 +8,13 @@ use std::sync::atomic::AtomicBool;
 use bireme_bench::environment::Environment;
 use bireme_bench::report;
 use bireme_bench::size;
-use bireme_control::raid::geometry::{Geometry, default_chunk};
+use bireme_control::raid::geometry::{Geometry, GeometryError, MEMBERS_MAX, default_chunk};
 use bireme_dataplane::device::file::Input;
 use bireme_dataplane::device::{Device, DeviceFacts, Purpose};
 use bireme_dataplane::engine::{self, Config, Handles, OffloadJob, RestoreJob, Source};
 use bireme_dataplane::outcome::Outcome;
 use bireme_dataplane::peer::Rate;
-use bireme_dataplane::pool::Shape;
+use bireme_dataplane::pool::{Shape, Standing};
 use bireme_dataplane::telemetry::Gauges;
 use clap::Parser;
 use serde_json::Value;
@@ -25,6 +25,7 @@ use crate::lab;
 use crate::live::Live;
 use crate::signals::SignalWatch;
 
+mod array;
 mod reports;
 mod scratch;
 mod volume;
@@ -47,6 +48,7 @@ pub fn run(cli: &Cli) -> Result<(), String> {
         Command::Restore(arguments) => restore(arguments),
         Command::Export(arguments) => export(arguments),
         Command::Volume(command) => volume::run(command),
+        Command::Array(command) => array::run(command),
         Command::Lab(Lab::Up(arguments)) => lab_up(arguments),
         Command::Lab(Lab::Down(arguments)) => lab_down(arguments),
     }
@@ -69,7 +71,11 @@ fn offload(arguments: &Offload) -> Result<(), String> {
         Source::Generated { bytes, .. } => *bytes,
     };
     let is_scratch = arguments.devices.is_empty();
-    let count = if is_scratch { scratch::FILES } else { arguments.devices.len() };
+    if arguments.devices.len() > usize::from(MEMBERS_MAX) {
+        return Err(sentence(GeometryError::Members(arguments.devices.len())));
+    }
+    let named = Device::open_all(&arguments.devices, Purpose::Write).map_err(sentence)?;
+    let count = if is_scratch { scratch::FILES } else { members(&named, arguments.destroy_data)? };
     let level = arguments.raid.level()?;
     let chunk = arguments.chunk.unwrap_or_else(|| default_chunk(level, count, arguments.page));
     let geometry = Geometry::new(level, count, chunk, arguments.page).map_err(sentence)?;
@@ -77,7 +83,10 @@ fn offload(arguments: &Offload) -> Result<(), String> {
         true => scratch::create(geometry, bytes, arguments.sets)?,
         false => arguments.devices.clone(),
     };
-    let devices = Device::open_all(&paths, Purpose::Write).map_err(sentence)?;
+    let devices = match is_scratch {
+        true => Device::open_all(&paths, Purpose::Write).map_err(sentence)?,
+        false => named,
+    };
     if let Source::File(input) = &source {
         input.check_apart(&devices).map_err(sentence)?;
     }
@@ -91,7 +100,7 @@ fn offload(arguments: &Offload) -> Result<(), String> {
         sets: arguments.sets,
     };
     let total = bytes.saturating_mul(u64::from(arguments.sets));
-    let mut outcome = watched(paths.len(), total, |handles| engine::offload(job, &config, handles))?;
+    let mut outcome = watched(count, total, |handles| engine::offload(job, &config, handles))?;
     let seed = arguments.input.is_none().then_some(arguments.seed);
     if is_scratch {
         outcome.notes.push(scratch::note(&paths));
@@ -103,28 +112,45 @@ fn offload(arguments: &Offload) -> Result<(), String> {
     print(&outcome, verified.as_ref(), &facts, seed, outlets)
 }
 
+/// How many members the pool on these devices has, or will have: some may be missing, and others be spares.
+fn members(devices: &[Device], destroy_data: bool) -> Result<usize, String> {
+    if destroy_data {
+        return Ok(devices.len());
+    }
+    match engine::standing(devices).map_err(sentence)? {
+        Standing::Ours { geometry, .. } => Ok(usize::from(geometry.members())),
+        _ => Ok(devices.len()),
+    }
+}
+
 fn restore(arguments: &Restore) -> Result<(), String> {
     let devices = Device::open_all(&arguments.devices, Purpose::Read).map_err(sentence)?;
     let outlets = Outlets::open(&arguments.reports, &devices)?;
     let facts: Vec<DeviceFacts> = devices.iter().map(Device::facts).collect();
     let config = config(&arguments.tuning);
+    let count = members(&devices, false)?;
     let job = RestoreJob { devices, output: arguments.output.clone() };
-    let outcome = watched(arguments.devices.len(), 0, |handles| engine::restore(job, &config, handles))?;
+    let outcome = watched(count, 0, |handles| engine::restore(job, &config, handles))?;
     print(&outcome, None, &facts, None, outlets)
 }
 
 /// Reads the newest set back and compares it.
 fn read_back(paths: &[PathBuf], output: Option<PathBuf>, config: &Config, bytes: u64) -> Result<Outcome, String> {
     let devices = Device::open_all(paths, Purpose::Read).map_err(sentence)?;
+    let count = members(&devices, false)?;
     let job = RestoreJob { devices, output };
     // The limits are for the experiment, which is over.
     let config = Config { peer_rates: Vec::new(), ..config.clone() };
-    watched(paths.len(), bytes, |handles| engine::restore(job, &config, handles))
+    watched(count, bytes, |handles| engine::restore(job, &config, handles))
         .map_err(|error| format!("the set was written and committed, but reading it back failed: {error}"))
 }
 
 /// Runs something with a live line, and ends it in order when the operator asks.
-fn watched(devices: usize, total: u64, run: impl FnOnce(&Handles) -> engine::Ended) -> Result<Outcome, String> {
+fn watched<T>(
+    devices: usize,
+    total: u64,
+    run: impl FnOnce(&Handles) -> Result<T, engine::EngineError>,
+) -> Result<T, String> {
     let handles = Handles { gauges: Arc::new(Gauges::new(devices)), stop: Arc::new(AtomicBool::new(false)) };
     // The engine looks at the flag by itself.
     let signals =

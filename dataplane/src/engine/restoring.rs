@@ -40,7 +40,10 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
         Output::check_apart(path, opened.devices.iter().flatten())?;
     }
     let output = job.output.map(|path| Output::create(path, set.bytes)).transpose()?;
-    let wanted = Wanted { set, output: output.as_ref(), mend: Mend::Nothing, consequence: "no output was left behind" };
+    let pages = pool.store().pages(set.number).map_err(|failure| broken(failure, pool.paths()))?;
+    let pages: Vec<Numbered> = (0..).zip(pages).collect();
+    let consequence = "no output was left behind";
+    let wanted = Wanted { set, pages: &pages, output: output.as_ref(), mend: Mend::Nothing, consequence };
     let mut read = read_set(&opened, &wanted, config, handles)?;
     let kind = if output.is_some() { Kind::Restore } else { Kind::Verify };
     if let Some(output) = output {
@@ -61,10 +64,38 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
 /// What is to be read, and what for.
 pub(super) struct Wanted<'a> {
     pub(super) set: SetRecord,
+    /// Which of its pages, in order.
+    pub(super) pages: &'a [Numbered],
     pub(super) output: Option<&'a Output>,
     pub(super) mend: Mend,
     /// What has become of things when it fails.
     pub(super) consequence: &'static str,
+}
+
+/// A page with its number in the set.
+pub(super) type Numbered = (u64, PageRecord);
+
+impl Wanted<'_> {
+    /// The set as if these were all of its pages.
+    fn part(&self, page_bytes: u64) -> SetRecord {
+        let pages = self.pages.len() as u64;
+        let has_last = self.pages.last().is_some_and(|&(number, _)| number + 1 == self.set.pages);
+        let rest = if has_last { self.set.pages * page_bytes - self.set.bytes } else { 0 };
+        SetRecord { bytes: pages * page_bytes - rest, pages, ..self.set }
+    }
+
+    /// A failure with the page's number in the set.
+    fn numbered(&self, failure: Failure) -> Failure {
+        let number = |page: u64| {
+            let index = usize::try_from(page).ok();
+            index.and_then(|index| self.pages.get(index)).map_or(page, |&(number, _)| number)
+        };
+        match failure {
+            Failure::Damaged { file, offset, page } => Failure::Damaged { file, offset, page: number(page) },
+            Failure::Checksums { offset, page } => Failure::Checksums { offset, page: number(page) },
+            other => other,
+        }
+    }
 }
 
 /// What is known when all pages were read and compared.
@@ -82,8 +113,23 @@ impl Read {
     /// Of a pool without a set.
     pub(super) fn nothing(pool: &Pool, config: &Config) -> Result<Read, EngineError> {
         let (array, _) = super::sizing::size(pool.geometry(), pool.layout(), config.sizes())?;
-        let (figures, notes) = (Vec::new(), vec!["the pool holds no data set".to_owned()]);
+        let (figures, notes) = (Vec::new(), Vec::new());
         Ok(Read { array, began: Nanos::ZERO, ended: Nanos::ZERO, cpu: Nanos::ZERO, workers: 0, figures, notes })
+    }
+
+    /// Adds what followed it.
+    pub(super) fn add(&mut self, next: Read) {
+        if self.figures.is_empty() {
+            *self = next;
+            return;
+        }
+        // Time between them is not counted.
+        self.ended = self.ended + next.ended.since(next.began);
+        self.cpu += next.cpu;
+        self.workers = self.workers.max(next.workers);
+        self.figures.iter_mut().zip(next.figures).for_each(|(mine, theirs)| mine.add(theirs));
+        self.notes.extend(next.notes);
+        self.notes.dedup();
     }
 }
 
@@ -98,13 +144,13 @@ pub(super) fn read_set(
     let (cores, note) = threads::cores(config)?;
     let members = usize::from(pool.geometry().members());
     let mut paths = pool.paths()[..members].to_vec();
-    let pages = pool.store().pages(wanted.set.number).map_err(|failure| broken(failure, &paths))?;
     let (array, depth_note) = super::sizing::size(pool.geometry(), pool.layout(), config.sizes())?;
     // Nothing is written twice: a page has one writer.
     let rules = Rules { repeat: false, ..config.rules };
     let sharing = Sharing { rules, learnt: Learnt::new(rules.strategy, config.peers) };
-    let plan = Arc::new(plan(&wanted.set, &pages, &sharing, config.peers));
-    let roots: Arc<[u64]> = pages.iter().map(|page| page.root).collect();
+    let part = wanted.part(u64::from(pool.geometry().page_bytes()));
+    let plan = Arc::new(plan(&part, wanted.pages, &sharing, config.peers));
+    let roots: Arc<[u64]> = wanted.pages.iter().map(|(_, page)| page.root).collect();
     paths.extend(wanted.output.map(|output| output.path().to_owned()));
     let mut files = files(&devices[..members]);
     files.extend(wanted.output.map(|output| Some(output.as_fd())));
@@ -113,7 +159,7 @@ pub(super) fn read_set(
     let job = Job::restore(roots, data_file, wanted.mend);
     let explain = |halt: Halt| match halt {
         Halt::Signal => EngineError::Stopped(wanted.consequence.to_owned()),
-        Halt::Failed(failure) => super::failed(failure, &paths, None, wanted.consequence.to_owned()),
+        Halt::Failed(failure) => super::failed(wanted.numbered(failure), &paths, None, wanted.consequence.to_owned()),
     };
     let mut read = read(&crew, &plan, (&job, wanted.mend), &sharing, handles, &explain)?;
     read.notes.extend([note, depth_note].into_iter().flatten());
@@ -198,7 +244,7 @@ fn broken(failure: StoreFailure, paths: &[PathBuf]) -> EngineError {
     super::failed(Failure::Store(failure), paths, None, "nothing was read".to_owned())
 }
 
-fn plan(set: &SetRecord, pages: &[PageRecord], sharing: &Sharing, peers: u16) -> Plan {
+fn plan(set: &SetRecord, pages: &[Numbered], sharing: &Sharing, peers: u16) -> Plan {
     let everybody = vec![true; usize::from(peers)];
     Plan {
         sequence: 0,
@@ -206,7 +252,7 @@ fn plan(set: &SetRecord, pages: &[PageRecord], sharing: &Sharing, peers: u16) ->
         generation: set.generation,
         bytes: set.bytes,
         pages: set.pages,
-        frames: runs_in_order(pages.iter().map(|page| page.frame)).into(),
+        frames: runs_in_order(pages.iter().map(|(_, page)| page.frame)).into(),
         spares: Runs::default(),
         shares: sharing.learnt.division(sharing.rules.strategy, set.pages, &everybody),
         origin: set.seed.map_or(Origin::File, |seed| Origin::Generated { seed }),

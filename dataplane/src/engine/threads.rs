@@ -91,6 +91,26 @@ pub(super) struct PeerFigures {
 }
 
 impl PeerFigures {
+    /// Adds those of a later run of the same peer.
+    pub(super) fn add(&mut self, next: PeerFigures) {
+        let (mine, theirs) = (&mut self.outcome, next.outcome);
+        mine.bytes += theirs.bytes;
+        mine.transfers += theirs.transfers;
+        // The mean over both, by their times.
+        let time = |times: &TimeStates| times.elapsed().0 as f64;
+        let all = (time(&mine.times) + time(&theirs.times)).max(1.0);
+        let depth = mine.achieved_depth * time(&mine.times) + theirs.achieved_depth * time(&theirs.times);
+        mine.achieved_depth = depth / all;
+        mine.times.merge(&theirs.times);
+        mine.latency.merge(&theirs.latency);
+        for (mine, theirs) in self.traffic.iter_mut().zip(next.traffic) {
+            mine.bytes += theirs.bytes;
+            mine.writes += theirs.writes;
+            mine.reads += theirs.reads;
+        }
+        self.healed.iter_mut().zip(next.healed).for_each(|(mine, theirs)| mine.add(theirs));
+    }
+
     /// What is known of a peer whose thread has died.
     pub(super) fn of_dead(peer: PeerId, core: Option<CoreId>, transfers: u64) -> PeerFigures {
         let outcome = PeerOutcome {

@@ -37,6 +37,9 @@ pub mod client;
 mod copier;
 mod driver;
 mod keeper;
+pub mod mender;
+#[cfg(test)]
+mod tests;
 
 pub use client::{Client, Step};
 pub use copier::{Copier, Copy, Way};
@@ -297,7 +300,9 @@ impl Crew<'_> {
             gate.open()?;
             let (cpu, began) = (report::cpu_time(), crate::port::Port::now(port));
             let has_ended = |home: usize| threads[home].is_finished();
-            let kept = Keeper { pool, port, inbox: &keeper, homes: &inboxes, has_ended: &has_ended, handles }.keep();
+            let serving = vec![true; inboxes.len()];
+            let (homes, has_ended, kept) = (&inboxes, &has_ended, Kept::default());
+            let kept = Keeper { pool, port, inbox: &keeper, homes, has_ended, handles, serving, kept }.keep();
             let cpu = report::cpu_time() - cpu;
             let error = kept.halt.as_ref().map(|halt| self.explain(halt));
             let watch = threads::Watch::start(self.config, error.as_ref());

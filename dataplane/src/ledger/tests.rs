@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 
 use bireme_control::raid::geometry::{Geometry, Level};
+use bireme_control::raid::health::Health;
 use bireme_control::units::PeerId;
 
 use super::*;
@@ -14,6 +15,8 @@ use crate::pool::{Member, Shape};
 use crate::port::Bell;
 use crate::port::blocking::Blocking;
 use crate::port::simulated::{Simulated, World};
+
+mod losses;
 
 const SIZES: [u64; 2] = [8 << 20, 8 << 20];
 const PAGE: u64 = 256 << 10;
@@ -29,12 +32,16 @@ fn open(world: &World) -> Result<Pool, PoolError> {
     Pool::open_or_create(&members(), Shape { geometry }, false, &mut world.port(1 << 20, 32))
 }
 
-/// A peer that writes every second page.
+/// A peer that writes every second page, to each member that holds a copy.
 struct Peer {
     id: PeerId,
     inbox: Arc<Mailbox<ToPeer>>,
     port: Simulated,
     layout: crate::layout::Layout,
+    copies: u16,
+    health: Health,
+    /// It was told of.
+    told: Option<Health>,
 }
 
 impl Peer {
@@ -43,30 +50,53 @@ impl Peer {
         let post = |letter| assert!(ledger.post(letter).is_ok(), "room for a letter");
         while let Some(letter) = self.inbox.take() {
             let at = self.port.now();
-            let mut blocking = Blocking::new(&mut self.port);
             match letter {
                 ToPeer::Begin(plan) => {
-                    for page in (0..plan.pages).filter(|page| page % u64::from(PEERS) == u64::from(self.id.0)) {
+                    let own = usize::from(self.id.0);
+                    for page in (0..plan.pages).skip(own).step_by(usize::from(PEERS)) {
                         let frame = plan.frame(page);
                         let place = self.layout.data_offset(frame);
-                        blocking.write(0, place, &block(plan.number, page)).ok()?;
+                        for member in 0..self.copies {
+                            let bytes = block(plan.number, page);
+                            self.ask(member, ledger, |port| port.write(member, place, &bytes))?;
+                        }
                         let (sequence, peer, root) = (plan.sequence, self.id, plan.number << 32 | page);
                         post(ToLedger::Page(Page { sequence, peer, page, frame, root, at }));
                     }
                 }
                 ToPeer::Flush { sequence, whose } => {
-                    blocking.flush(whose.0).ok()?;
+                    for member in (0..self.copies.max(PEERS)).filter(|member| member % PEERS == whose.0) {
+                        self.ask(member, ledger, |port| port.flush(member))?;
+                    }
                     post(ToLedger::Flushed { sequence, whose, at });
                     post(ToLedger::Quiet { sequence, peer: self.id });
                 }
-                ToPeer::Balance { .. }
-                | ToPeer::LayDown { .. }
-                | ToPeer::TakeUp { .. }
-                | ToPeer::Health(_)
-                | ToPeer::Stop => {}
+                ToPeer::Health(health) => self.told = Some(health),
+                ToPeer::Balance { .. } | ToPeer::LayDown { .. } | ToPeer::TakeUp { .. } | ToPeer::Stop => {}
             }
         }
         Some(())
+    }
+
+    /// A request to a member that counts. One that refuses does not count any more, where there are others.
+    fn ask(
+        &mut self,
+        member: u16,
+        ledger: &Mailbox<ToLedger>,
+        request: impl FnOnce(&mut Blocking<'_, Simulated>) -> Result<(), crate::port::blocking::Fault>,
+    ) -> Option<()> {
+        if self.health.lost_of(0).contains(member) {
+            return Some(());
+        }
+        let fault = request(&mut Blocking::new(&mut self.port)).err();
+        if let Some(fault) = fault.filter(|_| self.copies > 1 && self.port.in_flight() == 0) {
+            let failure =
+                Failure::Device { doing: fault.doing, file: member, offset: fault.offset, errno: fault.errno };
+            self.health = self.health.without(member);
+            assert!(ledger.post(ToLedger::Lost { member, failure }).is_ok(), "room for a letter");
+            return Some(());
+        }
+        fault.is_none().then_some(())
     }
 }
 
@@ -80,6 +110,8 @@ struct Told {
     committed: u64,
     planned: u64,
     failure: Option<Failure>,
+    /// Members that are out, and the spares in their place.
+    lost: Vec<(u16, Option<PathBuf>)>,
     stopped: bool,
     generation: u64,
 }
@@ -98,15 +130,21 @@ impl Rig {
         let peers: Vec<_> = (0..PEERS).map(|bell| Arc::new(Mailbox::new(1, Bell(bell)))).collect();
         let wiring =
             Wiring { inbox: Arc::new(Mailbox::new(64, Bell(8))), peers, main: Arc::new(Mailbox::new(1, Bell(9))) };
-        let layout = pool.layout();
+        let (layout, health) = (pool.layout(), pool.health());
+        let copies = pool.geometry().copies();
+        // Nobody asks for a disk that is not there.
+        let disks: Vec<usize> = pool.order().iter().map(|disk| disk.unwrap_or(usize::MAX)).collect();
         let peer = |(inbox, id): (&Arc<Mailbox<ToPeer>>, u16)| Peer {
             id: PeerId(id),
             inbox: inbox.clone(),
-            port: world.port(1 << 16, 4),
+            port: world.port_to(&disks, 1 << 16, 4),
             layout,
+            copies,
+            health,
+            told: None,
         };
         let peers = wiring.peers.iter().zip(0..).map(peer).collect();
-        let port = world.port(256 << 10, 5);
+        let port = world.port_to(&disks, 256 << 10, 5);
         let rules = Rules { strategy: Strategy::Measured, ..Rules::default() };
         let sharing = Sharing { rules, learnt: Learnt::new(rules.strategy, PEERS) };
         let ledger = Ledger::new(pool, port, wiring.clone(), sharing, Nanos::from_secs(5));
@@ -168,7 +206,8 @@ impl Rig {
                     self.told.committed = number;
                     committed += 1;
                 }
-                ToMain::InDoubt { .. } | ToMain::Lost { .. } => {}
+                ToMain::InDoubt { .. } => {}
+                ToMain::Lost { file, spare, .. } => self.told.lost.push((file, spare)),
                 ToMain::Failed(failure) => self.told.failure = Some(failure),
                 ToMain::Stopped => self.told.stopped = true,
             }

@@ -23,23 +23,24 @@ impl Rate {
 
 /// What was spent lies on a line of its own time: the next slot may start when the present has reached its end.
 #[derive(Clone, Debug)]
-pub(super) struct Pacer {
+pub struct Pacer {
     rate: Rate,
     paid_until: Nanos,
 }
 
 impl Pacer {
-    pub(super) fn new(rate: Rate) -> Pacer {
+    /// A pacer that has spent nothing yet.
+    pub fn new(rate: Rate) -> Pacer {
         Pacer { rate, paid_until: Nanos::ZERO }
     }
 
     /// Until when nothing may start, if that is not now.
-    pub(super) fn holds_until(&self, now: Nanos) -> Option<Nanos> {
+    pub fn holds_until(&self, now: Nanos) -> Option<Nanos> {
         Some(self.paid_until).filter(|&until| until > now)
     }
 
     /// A slot has started. A late start is made up for within [`CREDIT`], so that late wake-ups do not lower the rate.
-    pub(super) fn spend(&mut self, now: Nanos, bytes: u32) {
+    pub fn spend(&mut self, now: Nanos, bytes: u32) {
         let cost = u128::from(bytes) * 1_000_000_000 / u128::from(self.rate.0.load(Ordering::Relaxed));
         let from = self.paid_until.max(now - CREDIT);
         self.paid_until = from + Nanos(u64::try_from(cost).unwrap_or(u64::MAX));

@@ -91,24 +91,21 @@ impl Pool {
     /// # Errors
     /// The array does not survive without the member, the device is not blank or too small, or the devices refuse.
     pub fn replace<P: Port>(&mut self, member: u16, with: &Replacement, port: &mut P) -> Result<Health, PoolError> {
-        self.check_replacing(member)?;
+        self.check_replacement(member, with, port)?;
         let Replacement { device: Member { path, bytes }, file, destroy_data } = with;
-        let bytes = inspect::whole_blocks(*bytes);
-        if !self.layout().fits(bytes) {
-            let need = self.layout().device_bytes_min();
-            return Err(PoolError::SmallReplacement { path: path.clone(), have: bytes, need });
-        }
         if *destroy_data {
             inspect::wipe(&with.device, *file, port)?;
-        } else {
-            require_blank(&with.device, *file, port)?;
         }
+        let bytes = inspect::whole_blocks(*bytes);
         let row = usize::from(member);
         self.newest.rows[row] = Entry { uuid: new_uuid()?, bytes, state: State::Rebuilding, failed_at: 0 };
         // Which of the given devices it is matters to those only who opened the pool with it.
         let place = Place { given: usize::from(*file), file: *file, path: path.clone(), slots: [1; 2], generation: 0 };
         self.places[row] = Some(place);
         self.newest.watermark = 0;
+        // What was said of the member is past.
+        let past = format!("member {member} has failed");
+        self.notes.retain(|note| !note.starts_with(&past));
         self.write_superblocks(port)?;
         // The mirror of a member that is being rebuilt does not count before: the order does no harm.
         let source = self.active().next().and_then(|row| self.places[row].clone());
@@ -117,18 +114,37 @@ impl Pool {
         Ok(self.health())
     }
 
-    /// Whether a member can be replaced.
+    /// Whether a device can take a member's place; writes nothing.
     ///
     /// # Errors
     /// The sentence that says why not.
-    pub fn check_replacing(&self, member: u16) -> Result<(), PoolError> {
+    pub fn check_replacement<P: Port>(&self, member: u16, with: &Replacement, port: &mut P) -> Result<(), PoolError> {
         self.check_failing(member)?;
         if self.health().rebuilding.contains(member) {
             let place = self.places[usize::from(member)].as_ref();
             let path = place.map_or_else(Default::default, |place| place.path.clone());
             return Err(PoolError::Rebuilding { member, path });
         }
-        Ok(())
+        let Replacement { device: Member { path, bytes }, file, destroy_data } = with;
+        let have = inspect::whole_blocks(*bytes);
+        if !self.layout().fits(have) {
+            return Err(PoolError::SmallReplacement {
+                path: path.clone(),
+                have,
+                need: self.layout().device_bytes_min(),
+            });
+        }
+        let what = match look_at(&with.device, *file, port)? {
+            Device::Unreadable(fault) => return Err(device(path)(fault)),
+            Device::Ours(own, _) if own.pool == self.uuid() && self.newest.counted().any(|uuid| uuid == own.device) => {
+                return Err(PoolError::Own { path: path.clone() });
+            }
+            Device::Blank => return Ok(()),
+            _ if *destroy_data => return Ok(()),
+            Device::Foreign(what) => inspect::holds(what),
+            Device::Ours(..) | Device::Unfinished(..) => "is a part of a Bireme pool".to_owned(),
+        };
+        Err(PoolError::Foreign { path: path.clone(), what })
     }
 
     /// Frames below this are whole on the members that are being rebuilt: what was written to them is made durable first.
@@ -300,16 +316,6 @@ fn write<P: Port>(inscriptions: &[Inscription], port: &mut P) -> Result<(), Faul
         offsets.iter().try_for_each(|&offset| blocking.write(*file, offset, bytes))?;
     }
     inscriptions.iter().try_for_each(|inscription| blocking.flush(inscription.file))
-}
-
-fn require_blank<P: Port>(member: &Member, file: u16, port: &mut P) -> Result<(), PoolError> {
-    let what = match look_at(member, file, port)? {
-        Device::Blank => return Ok(()),
-        Device::Unreadable(fault) => return Err(device(&member.path)(fault)),
-        Device::Foreign(what) => inspect::holds(what),
-        Device::Ours(..) | Device::Unfinished(..) => "is a part of a Bireme pool".to_owned(),
-    };
-    Err(PoolError::Foreign { path: member.path.clone(), what })
 }
 
 /// What became of a member, as words of a sentence.

@@ -134,6 +134,15 @@ pub enum PoolError {
         /// How many there are.
         members: u16,
     },
+    /// A path that is no member's.
+    #[error(
+        "{} is no member that is in use, among the devices that were named. Nothing was changed. Name the member by its \
+         index, as `bireme array show` does", path.display()
+    )]
+    NotOfMembers {
+        /// The path.
+        path: PathBuf,
+    },
     /// A member that has been replaced already.
     #[error(
         "member {member} has been replaced already, and {} is to be rebuilt. Nothing was changed. Rebuild it, or fail \
@@ -143,6 +152,15 @@ pub enum PoolError {
         /// Which.
         member: u16,
         /// The device in its place.
+        path: PathBuf,
+    },
+    /// A device of the pool itself.
+    #[error(
+        "{} is in use by this very pool, though it was not named as one of its devices. Nothing was changed. Name it \
+         with --device, and choose another to take the member's place", path.display()
+    )]
+    Own {
+        /// Which.
         path: PathBuf,
     },
     /// A device that cannot take a member's place.

@@ -351,10 +351,3 @@ pub struct Healed {
     /// Blocks that could not be brought back; reads of them fail.
     pub lost: u64,
 }
-impl<P: Port> Home<P> {
-    #[allow(missing_docs)]
-    pub fn debug(&self) {
-        println!("{:?}", self.leaves.all()); println!("{:?}", self.filling); for w in self.works.all() { println!("{w:?}"); }
-        println!("in flight {}", self.requests.in_flight()); println!("{:?}\n{:?}\n{:?} {:?} doubt {:?} dead {:?} broken {:?}", self.operations, self.flushes, self.heads, self.drain, self.doubt, self.dead, self.broken);
-    }
-}

@@ -87,8 +87,6 @@ impl Leaves {
         *pins = pins.checked_sub(1).expect("a page is unpinned as often as it was pinned");
     }
 
-    pub(super) fn all(&self) -> &[Entry] { &self.entries }
-
     pub(super) fn entry(&mut self, entry: u16) -> &mut Entry {
         &mut self.entries[usize::from(entry)]
     }

@@ -104,7 +104,8 @@ impl<'a> Story<'a> {
             before,
             start: Disks::new(members),
             trace,
-            home: Home::new(volume.clone(), 0, Health::default(), OPTIONS, port),
+            // Each opening has an epoch of its own.
+            home: Home::new(Volume { epoch: volume.epoch - 1, ..volume.clone() }, 0, Health::default(), OPTIONS, port),
             written: vec![Vec::new(); usize::try_from(volume.blocks).expect("few blocks")],
             version: 0,
         };

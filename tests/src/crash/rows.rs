@@ -145,7 +145,8 @@ impl Story {
     /// The row as it was written and settled, before some members failed.
     fn start(&self, volume: &Volume) -> Result<Disks, String> {
         let port = Recorder::new(Disks::new(self.row.members), REGION_BYTES);
-        let mut home = Home::new(volume.clone(), 0, Health::default(), OPTIONS, port);
+        let earlier = Volume { epoch: volume.epoch - 1, ..volume.clone() };
+        let mut home = Home::new(earlier, 0, Health::default(), OPTIONS, port);
         let all: Members = (0..self.row.data_members()).collect();
         write(&mut home, all, 0)?;
         let settle = home.begin().ok_or("no operation is free")?;
@@ -161,8 +162,7 @@ impl Story {
         let mut port = Recorder::new(start, REGION_BYTES);
         port.dead = self.before;
         let trace: Trace = port.trace.clone();
-        let volume = Volume { epoch: volume.epoch, ..volume.clone() };
-        let mut home = Home::new(volume, 0, self.health(self.before), OPTIONS, port);
+        let mut home = Home::new(volume.clone(), 0, self.health(self.before), OPTIONS, port);
         let mut acknowledged = [0; 2];
         for ((&blocks, version), acknowledged) in self.changes.iter().zip(1..).zip(&mut acknowledged) {
             write(&mut home, blocks, version)?;

@@ -268,7 +268,6 @@ impl<'a> Crew<'a> {
                         quiet = 0;
                     }
                     None if quiet > 40 * self.homes.len() && self.marking.is_none() => {
-                        for home in &self.homes { home.debug(); }
                         return Err(format!("{} operations wait for nothing", self.asked.len()));
                     }
                     None => {}

@@ -149,7 +149,7 @@ fn summary(done: &str, bytes: u64, served: &Served<Copier>) -> String {
     let mut text = format!("{} {done} in {}: {rate}\n", size::print(bytes), served.elapsed);
     if let Some(recovered) = served.recovered {
         text.push_str(&format!(
-            "it was not closed in order before: {} records of its log, {} rows and {} regions were looked after\n",
+            "it was not closed in order before: {} records of its log, {} blocks and {} regions were looked after\n",
             recovered.records, recovered.blocks, recovered.regions
         ));
     }

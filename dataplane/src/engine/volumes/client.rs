@@ -68,6 +68,17 @@ impl Share {
         (block, (self.page_blocks - within).min(self.blocks - block))
     }
 
+    /// The first page of this home's, or the one that follows one of them.
+    pub fn page_after(&self, page: Option<u64>) -> Option<u64> {
+        let next = page.map_or(self.home, |page| page + self.homes);
+        (next * self.page_blocks < self.blocks).then_some(next)
+    }
+
+    /// Bytes of a page.
+    pub fn page_bytes(&self) -> u32 {
+        u32::try_from(self.page_blocks * BLOCK_BYTES).expect("a page of at most 64 MiB")
+    }
+
     /// The first piece of at most `most` blocks of this run that lies here, and what of the run is behind it.
     pub fn cut(&self, mut run: Run, most: u32) -> Option<(Piece, Run)> {
         while run.blocks > 0 {

@@ -17,23 +17,25 @@ use crate::engine::offloading::SIGNAL_LATENCY;
 use crate::message::Failure;
 use crate::pool::Pool;
 use crate::pool::error::PoolError;
-use crate::port::uring::Uring;
 use crate::port::{Next, Port};
 use crate::queue::Mailbox;
 
 /// The keeper of one run.
-pub(super) struct Keeper<'a> {
+pub(super) struct Keeper<'a, P: Port> {
     pub(super) pool: &'a mut Pool,
-    pub(super) port: &'a mut Uring,
+    pub(super) port: &'a mut P,
     pub(super) inbox: &'a Mailbox<ToKeeper>,
     pub(super) homes: &'a [Arc<Mailbox<ToHome>>],
     /// Whether the thread of a home has ended.
     pub(super) has_ended: &'a dyn Fn(usize) -> bool,
     pub(super) handles: &'a Handles,
+    /// Homes that have not settled, and have not failed.
+    pub(super) serving: Vec<bool>,
+    pub(super) kept: Kept,
 }
 
 /// What became of a run when all homes have ended.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Kept {
     /// The last client was done.
     pub(super) served_until: Nanos,
@@ -56,61 +58,68 @@ pub(super) enum Halt {
     Died,
 }
 
-impl Keeper<'_> {
+impl<P: Port> Keeper<'_, P> {
     /// Waits until every home has settled, or has failed and said so.
     pub(super) fn keep(mut self) -> Kept {
-        let mut kept = Kept { served_until: Nanos::ZERO, lost: Vec::new(), halt: None };
-        let mut serving: Vec<bool> = vec![true; self.homes.len()];
-        while serving.contains(&true) {
-            if kept.halt.is_none() && self.handles.stop.load(Ordering::Acquire) {
-                self.halt(&mut kept, Halt::Signal);
-            }
-            // What a thread said before it ended comes first.
-            let ended: Vec<bool> = (0..serving.len()).map(|home| (self.has_ended)(home)).collect();
-            match self.inbox.take() {
-                Some(ToKeeper::Settled { home, served_until }) => {
-                    serving[usize::from(home)] = false;
-                    kept.served_until = kept.served_until.max(served_until);
-                }
-                Some(ToKeeper::Failed { home, failure }) => {
-                    serving[usize::from(home)] = false;
-                    self.halt(&mut kept, Halt::Failed(failure));
-                }
-                Some(ToKeeper::Lost { member, failure }) => self.lose(&mut kept, member, failure),
-                None => match (0..serving.len()).find(|&home| serving[home] && ended[home]) {
-                    Some(home) => {
-                        serving[home] = false;
-                        self.halt(&mut kept, Halt::Died);
-                    }
-                    None => self.sleep(),
-                },
+        while let Some(next) = self.turn() {
+            if next != Next::Ready {
+                self.sleep();
             }
         }
-        kept
+        self.kept
+    }
+
+    /// One look at what homes have to say; `None` when all have ended.
+    pub(super) fn turn(&mut self) -> Option<Next> {
+        if !self.serving.contains(&true) {
+            return None;
+        }
+        if self.kept.halt.is_none() && self.handles.stop.load(Ordering::Acquire) {
+            self.halt(Halt::Signal);
+        }
+        // What a thread said before it ended comes first.
+        let died = (0..self.serving.len()).find(|&home| self.serving[home] && (self.has_ended)(home));
+        match self.inbox.take() {
+            Some(ToKeeper::Settled { home, served_until }) => {
+                self.serving[usize::from(home)] = false;
+                self.kept.served_until = self.kept.served_until.max(served_until);
+            }
+            Some(ToKeeper::Failed { home, failure }) => {
+                self.serving[usize::from(home)] = false;
+                self.halt(Halt::Failed(failure));
+            }
+            Some(ToKeeper::Lost { member, failure }) => self.lose(member, failure),
+            None => {
+                let Some(home) = died else { return Some(Next::Event) };
+                self.serving[home] = false;
+                self.halt(Halt::Died);
+            }
+        }
+        Some(Next::Ready)
     }
 
     /// A member is failed durably, once, before any home may go on without it.
-    fn lose(&mut self, kept: &mut Kept, member: u16, failure: Failure) {
-        if kept.lost.iter().any(|(known, _)| *known == member) {
+    fn lose(&mut self, member: u16, failure: Failure) {
+        if self.kept.lost.iter().any(|(known, _)| *known == member) {
             return;
         }
-        kept.lost.push((member, failure));
+        self.kept.lost.push((member, failure));
         if !self.pool.health().without(member).survives(&self.pool.geometry()) {
-            return self.halt(kept, Halt::Failed(failure));
+            return self.halt(Halt::Failed(failure));
         }
         match self.pool.fail(member, self.port) {
             Ok(health) => self.tell(ToHome::Health(health)),
-            Err(error) => self.halt(kept, Halt::Pool(error)),
+            Err(error) => self.halt(Halt::Pool(error)),
         }
     }
 
-    fn halt(&mut self, kept: &mut Kept, halt: Halt) {
+    fn halt(&mut self, halt: Halt) {
         // The first cause counts; a signal that came before a failure does not hide it.
-        if !matches!(kept.halt, None | Some(Halt::Signal)) {
+        if !matches!(self.kept.halt, None | Some(Halt::Signal)) {
             return;
         }
         let letter = if matches!(halt, Halt::Signal) { ToHome::Stop } else { ToHome::GiveUp };
-        kept.halt = Some(halt);
+        self.kept.halt = Some(halt);
         self.tell(letter);
     }
 
