@@ -256,7 +256,7 @@ impl<P: Port> Home<P> {
 
     /// A member's loss is durable, or one counts again.
     pub fn set_health(&mut self, health: Health) {
-        if health.rebuilding != self.health.rebuilding {
+        if !(health.rebuilding - self.health.rebuilding).is_empty() {
             self.filling.begin_again();
         }
         self.health = health;
@@ -297,7 +297,7 @@ impl<P: Port> Home<P> {
 
     /// One round over everything that can go on; whether anything did.
     fn step(&mut self, now: Nanos) -> bool {
-        let mut stepped = self.cut();
+        let mut stepped = self.cut(now);
         for index in 0..self.works.count() {
             stepped |= self.advance(now, index);
         }
@@ -350,17 +350,4 @@ pub struct Healed {
     pub blocks: u64,
     /// Blocks that could not be brought back; reads of them fail.
     pub lost: u64,
-}
-impl<P: Port> Home<P> {
-    #[allow(missing_docs)]
-    pub fn debug(&self) {
-        for w in self.works.all() {
-            println!("{w:?}");
-        }
-        println!("in flight {}", self.requests.in_flight());
-        println!(
-            "{:?}\n{:?}\n{:?} {:?} doubt {:?} dead {:?} broken {:?}",
-            self.operations, self.flushes, self.heads, self.drain, self.doubt, self.dead, self.broken
-        );
-    }
 }

@@ -56,6 +56,14 @@ pub(super) enum Stage {
     Written,
 }
 
+impl Stage {
+    /// Whether the region of the piece was announced, where there is no log.
+    pub(super) fn is_announced(self) -> bool {
+        use Stage::{Clear, InPlace, Marked, Marking, Written, Zeroed};
+        matches!(self, Clear | Zeroed | Marked | Marking | InPlace | Written)
+    }
+}
+
 /// One piece.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Work {

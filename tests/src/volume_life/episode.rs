@@ -40,6 +40,10 @@ pub fn play(
         Event::Rot(blocks) if stage.health.is_whole() => rot(plan, stage, blocks, random),
         _ => 0,
     };
+    if !plan.geometry.survives(&[0]) {
+        stage.rotten += rot;
+    }
+    let rot = rot.max(stage.rotten);
     if let Some(steps) = episode.power_off.filter(|_| rot == 0) {
         stage.world.power_off_at(stage.world.steps() + steps);
     }

@@ -27,6 +27,8 @@ pub struct Stage {
     pub absent: Members,
     /// The volume was settled.
     pub clean: bool,
+    /// Blocks that have rotted where nothing brings them back.
+    pub rotten: u64,
 }
 
 impl Stage {
@@ -51,7 +53,7 @@ impl Stage {
             homes: plan.homes,
         };
         let world = World::new(seed, &vec![bytes; usize::from(geometry.members())]);
-        Stage { world, volume, health: Health::default(), absent: Members::NONE, clean: true }
+        Stage { world, volume, health: Health::default(), absent: Members::NONE, clean: true, rotten: 0 }
     }
 
     /// Which members do not answer and do not count any more by now: an opening makes that durable first.

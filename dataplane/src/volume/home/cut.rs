@@ -5,6 +5,7 @@ use std::ops::Range;
 use bireme_control::raid::geometry::MEMBERS_MAX;
 use bireme_control::raid::members::Members;
 use bireme_control::raid::write_choice::{Piece, row_ranges};
+use bireme_control::units::Nanos;
 
 use super::operations::What;
 use super::{Home, Operation};
@@ -22,7 +23,7 @@ struct Cut {
 
 impl<P: Port> Home<P> {
     /// Makes pieces while there is room for them; whether any was made.
-    pub(super) fn cut(&mut self) -> bool {
+    pub(super) fn cut(&mut self, now: Nanos) -> bool {
         let (mut made, mut place) = (false, 0);
         while let Some(&index) = self.operations.queue.get(place) {
             if let Some(failure) = self.broken {
@@ -40,7 +41,7 @@ impl<P: Port> Home<P> {
             if !self.works.has_room() {
                 break;
             }
-            if !self.may_touch(index, what, cut.page) {
+            if !self.may_touch(now, index, what, cut.page) {
                 place += 1;
                 continue;
             }

@@ -10,7 +10,6 @@ use bireme_control::units::Nanos;
 
 use super::Home;
 use crate::port::Port;
-use crate::volume::work;
 
 /// The drain of a home.
 #[derive(Debug)]
@@ -74,10 +73,8 @@ impl<P: Port> Home<P> {
         self.drain.serial += 1;
         if self.map.is_copied() {
             self.intents.begin_drain();
-            let writes =
-                self.works.all().filter(|work| matches!(work.stage, work::Stage::InPlace | work::Stage::Written));
             let homes = u64::from(self.map.volume.homes);
-            for work in writes {
+            for work in self.works.all().filter(|work| work.stage.is_announced()) {
                 self.intents.announce(work.page / homes);
             }
         }

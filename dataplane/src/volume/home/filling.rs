@@ -56,7 +56,7 @@ impl Filling {
         }
     }
 
-    /// Other members are being rebuilt than before.
+    /// More members are being rebuilt than before.
     pub(super) fn begin_again(&mut self) {
         self.filled.fill(0);
         self.gate = Gate::Closed;
@@ -73,7 +73,7 @@ impl Filling {
 
 impl<P: Port> Home<P> {
     /// Whether a piece of a page may be made: nobody else fills it, and who fills it is alone with it.
-    pub(super) fn may_touch(&mut self, index: u16, what: What, page: u64) -> bool {
+    pub(super) fn may_touch(&mut self, now: Nanos, index: u16, what: What, page: u64) -> bool {
         if let Some(claim) = self.filling.claims.iter().find(|claim| claim.page == page)
             && claim.operation != index
         {
@@ -86,7 +86,7 @@ impl<P: Port> Home<P> {
             self.filling.claims.push(Claim { operation: index, page, entry: None });
         }
         let alone = !self.works.all().any(|work| work.page == page && work.operation != index);
-        alone && self.is_gate_open() && self.pin_claimed(index, page)
+        alone && self.is_gate_open() && self.pin_claimed(now, index, page)
     }
 
     fn is_gate_open(&mut self) -> bool {
@@ -106,12 +106,12 @@ impl<P: Port> Home<P> {
     }
 
     /// Pins the leaves of a page that is claimed. Those of the members that are filled are blank at first.
-    fn pin_claimed(&mut self, index: u16, page: u64) -> bool {
+    fn pin_claimed(&mut self, now: Nanos, index: u16, page: u64) -> bool {
         let (home_page, frame) = (self.page_of_home(page), self.map.frame_of(page));
         if self.filling.claim(index).is_some_and(|claim| claim.entry.is_some()) {
             return true;
         }
-        let Some(entry) = self.leaves.pin(home_page, frame) else { return false };
+        let Some(entry) = self.pin_page(now, page) else { return false };
         self.filling.filled[home_page / 64] &= !(1 << (home_page % 64));
         for member in self.to_fill(frame).iter() {
             self.leaves.clear(entry, member);

@@ -46,13 +46,8 @@ impl<P: Port> Home<P> {
     /// Whether the leaves of a piece's unit are in memory; asks for them otherwise.
     pub(super) fn have_leaves(&mut self, now: Nanos, index: u16) -> bool {
         let work = *self.works.at(index);
-        let page = self.page_of_home(work.page);
-        let Some(entry) = work.entry.or_else(|| self.leaves.pin(page, work.frame)) else {
-            if let Some(dirty) = self.leaves.evictable() {
-                self.write_back(now, dirty);
-            }
-            return false;
-        };
+        let entry = if work.entry.is_some() { work.entry } else { self.pin_page(now, work.page) };
+        let Some(entry) = entry else { return false };
         self.works.at(index).entry = Some(entry);
         // What must be cleared of a page is all of it.
         let all = if self.map.is_copied() { self.living() } else { self.map.all(work.unit) };
@@ -64,6 +59,17 @@ impl<P: Port> Home<P> {
             }
         }
         missing.is_empty()
+    }
+
+    /// Pins the leaves of a page; makes room for them if there is none.
+    pub(super) fn pin_page(&mut self, now: Nanos, page: u64) -> Option<u16> {
+        let pinned = self.leaves.pin(self.page_of_home(page), self.map.frame_of(page));
+        if pinned.is_none()
+            && let Some(dirty) = self.leaves.evictable()
+        {
+            self.write_back(now, dirty);
+        }
+        pinned
     }
 
     /// Writes the leaves of a page back that are dirty, as far as there is room.

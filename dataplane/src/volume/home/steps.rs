@@ -69,12 +69,12 @@ impl<P: Port> Home<P> {
         if kind == Kind::Scrub {
             self.compare_rows(index);
         }
-        self.heal(now, index);
-        self.works.at(index).stage = after_gather(kind);
         if kind == Kind::Read {
             self.deliver(index);
             self.answer_piece(index);
         }
+        self.heal(now, index);
+        self.works.at(index).stage = after_gather(kind);
         Ok(true)
     }
 
@@ -114,14 +114,13 @@ impl<P: Port> Home<P> {
     }
 
     fn try_intent(&mut self, index: u16) -> bool {
-        if !self.is_cleared(index) {
-            return self.works.at(index).stage == Stage::Clear;
+        if !self.is_announced(index) {
+            return false;
         }
-        let announced = self.is_announced(index);
-        if announced {
+        if self.is_cleared(index) {
             self.works.at(index).stage = Stage::InPlace;
         }
-        announced
+        self.works.at(index).stage != Stage::Intent
     }
 
     fn try_in_place(&mut self, now: Nanos, index: u16) -> bool {
