@@ -354,7 +354,13 @@ pub struct Healed {
 impl<P: Port> Home<P> {
     #[allow(missing_docs)]
     pub fn debug(&self) {
-        for w in self.works.all() { println!("{w:?}"); }
-        println!("in flight {}", self.requests.in_flight()); println!("{:?}\n{:?}\n{:?} {:?} doubt {:?} dead {:?} broken {:?}", self.operations, self.flushes, self.heads, self.drain, self.doubt, self.dead, self.broken);
+        for w in self.works.all() {
+            println!("{w:?}");
+        }
+        println!("in flight {}", self.requests.in_flight());
+        println!(
+            "{:?}\n{:?}\n{:?} {:?} doubt {:?} dead {:?} broken {:?}",
+            self.operations, self.flushes, self.heads, self.drain, self.doubt, self.dead, self.broken
+        );
     }
 }

@@ -35,7 +35,13 @@ impl<P: Port> Home<P> {
         while done < span.bytes {
             let part = span.part(done, (span.bytes - done).min(self.options.request_bytes));
             let operation = if is_write { Operation::Write(part) } else { Operation::Read(part) };
-            let ask = Ask { file, offset: offset + u64::from(done), operation, needed: part.bytes, by_block: !is_write && matches!(waiter, Waiter::Work { .. }) };
+            let ask = Ask {
+                file,
+                offset: offset + u64::from(done),
+                operation,
+                needed: part.bytes,
+                by_block: !is_write && matches!(waiter, Waiter::Work { .. }),
+            };
             self.requests.start(now, waiter, ask);
             (done, requests) = (done + part.bytes, requests + 1);
         }
