@@ -14,6 +14,7 @@ use std::sync::atomic::AtomicBool;
 use bireme_control::raid::geometry::{Geometry, default_chunk};
 use bireme_control::units::Nanos;
 use bireme_dataplane::device::{Device, DeviceFacts, Purpose};
+use bireme_dataplane::engine::arrays::{self, Whom};
 use bireme_dataplane::engine::volumes::{self, Served, VolumeJob};
 use bireme_dataplane::engine::{Config, Handles};
 use bireme_dataplane::pool::Shape;
@@ -66,6 +67,9 @@ impl<'a> Bench<'a> {
         let (level, members) = (options.level()?, options.devices.len());
         let chunk = options.chunk.unwrap_or_else(|| default_chunk(level, members, options.page));
         let geometry = Geometry::new(level, members, chunk, options.page).map_err(sentence)?;
+        if options.state == State::Degraded && !geometry.survives(&[LOST]) {
+            return Err(format!("{level} keeps no data without a member: there is no --state degraded to measure"));
+        }
         let handles = Handles { gauges: Arc::new(Gauges::new(0)), stop: Arc::new(AtomicBool::new(false)) };
         for signal in [SIGINT, SIGTERM] {
             // The second signal ends the process: the first has asked for an end in order.
@@ -81,8 +85,9 @@ impl<'a> Bench<'a> {
     }
 
     fn prepare(&self) -> Result<(), String> {
-        let lanes = self.options.peers;
-        volumes::fresh_volume(self.open()?, self.shape, (NAME, self.options.size), lanes).map_err(sentence)
+        let devices = self.open()?;
+        arrays::create_array(&devices, self.shape, true).map_err(sentence)?;
+        volumes::create_volume(devices, NAME, self.options.size, self.options.peers).map_err(sentence)
     }
 
     /// What each peer knows of its blocks.
@@ -99,9 +104,8 @@ impl<'a> Bench<'a> {
         if self.options.state == State::Healthy {
             return Ok(None);
         }
-        let member = 0;
-        volumes::fail_member(self.open()?, member).map_err(sentence)?;
-        Ok(Some(member))
+        arrays::fail_member(&self.open()?, &Whom::Index(LOST)).map_err(sentence)?;
+        Ok(Some(LOST))
     }
 
     fn run(&self, load: &Load, stamps: Vec<Stamps>) -> Result<(Served<Workload>, Vec<Stamps>), String> {
@@ -148,3 +152,5 @@ fn sentence(error: impl std::fmt::Display) -> String {
 }
 
 const NAME: &str = "bench";
+/// The member that fails.
+const LOST: u16 = 0;

@@ -28,7 +28,8 @@ fn dumps_are_what_the_model_has_on_every_level() {
     for (seed, (level, members, shape, failing)) in (1..).zip(CASES) {
         let folder = tempfile::tempdir().expect("a folder");
         let devices = scratch::create(folder.path(), members, DEVICE_BYTES).expect("room for the devices");
-        let options = format!("--raid {level} {shape} {failing} --seed {seed} --size 12582912 --extents 80 --kills 4");
+        let options =
+            format!("--raid {level} {shape} {failing} --seed {seed} --size 12582912 --extents 80 --rounds 2 --kills 3");
         check(&devices, &options, folder.path());
     }
 }

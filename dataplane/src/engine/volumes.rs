@@ -25,9 +25,8 @@ use super::{
 use crate::buffer::{REGION_BYTES_MAX, Region};
 use crate::device::Device;
 use crate::outcome::PoolFacts;
-use crate::pool::error::PoolError;
+use crate::pool::Pool;
 use crate::pool::volumes::{VolumeError, VolumeFacts};
-use crate::pool::{Member, Pool, Shape};
 use crate::port::Bell;
 use crate::port::uring::{Bells, Effective, SetupError, Uring, Wishes, queue_bytes};
 use crate::queue::Mailbox;
@@ -52,7 +51,7 @@ pub use copier::{Copier, Copy, Way};
 /// # Errors
 /// A sentence for the operator. The volume is there, or it is not.
 pub fn create_volume(devices: Vec<Device>, name: &str, bytes: u64, lanes: u16) -> Result<(), EngineError> {
-    change(devices, Pool::open, |pool, port| pool.create_volume(name, bytes, lanes, port))
+    change(devices, |pool, port| pool.create_volume(name, bytes, lanes, port))
 }
 
 /// Removes a volume; what it holds is lost.
@@ -60,7 +59,7 @@ pub fn create_volume(devices: Vec<Device>, name: &str, bytes: u64, lanes: u16) -
 /// # Errors
 /// A sentence for the operator.
 pub fn delete_volume(devices: Vec<Device>, name: &str) -> Result<(), EngineError> {
-    change(devices, Pool::open, |pool, port| pool.delete_volume(name, port))
+    change(devices, |pool, port| pool.delete_volume(name, port))
 }
 
 /// The volumes of the pool on these devices; writes nothing.
@@ -72,36 +71,13 @@ pub fn list_volumes(devices: Vec<Device>) -> Result<Vec<VolumeFacts>, EngineErro
     Ok(pool.volumes()?)
 }
 
-/// Makes a new pool that holds nothing but one volume, whatever the devices held before: for measurements.
-///
-/// # Errors
-/// A sentence for the operator.
-pub fn fresh_volume(
-    devices: Vec<Device>,
-    shape: Shape,
-    (name, bytes): (&str, u64),
-    lanes: u16,
-) -> Result<(), EngineError> {
-    let make = |members: &[Member], port: &mut Uring| Pool::open_or_create(members, shape, true, port);
-    change(devices, make, |pool, port| pool.create_volume(name, bytes, lanes, port))
-}
-
-/// Marks a member as failed: for measurements of what is left.
-///
-/// # Errors
-/// A sentence for the operator.
-pub fn fail_member(devices: Vec<Device>, member: u16) -> Result<(), EngineError> {
-    change(devices, Pool::open, |pool, port| Ok(pool.fail(member, port).map(|_| ())?))
-}
-
 /// One change of the metadata, and the pool closed in order whatever became of it.
 fn change(
     devices: Vec<Device>,
-    how: impl FnOnce(&[Member], &mut Uring) -> Result<Pool, PoolError>,
     apply: impl FnOnce(&mut Pool, &mut Uring) -> Result<(), VolumeError>,
 ) -> Result<(), EngineError> {
     let patience = Config::default().hang_limit;
-    let Opened { mut pool, devices, origin } = open(devices, patience, how)?;
+    let Opened { mut pool, devices, origin } = open(devices, patience, Pool::open)?;
     let mut port = main_port(&files(&devices), origin, &Bells::new(1), Bell(0), patience)?;
     pool.use_member_order();
     let changed = apply(&mut pool, &mut port);

@@ -13,6 +13,7 @@ use bireme_control::raid::geometry::{Geometry, Level};
 
 use super::client::Run;
 use super::*;
+use crate::pool::{Member, Shape};
 use crate::port::Next;
 use crate::port::simulated::{Random, Simulated, World};
 use crate::telemetry::Gauges;
