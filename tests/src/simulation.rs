@@ -7,11 +7,14 @@
 //!                         ─▶ read the pool and restore its newest set ─▶ compare with the Model
 //! ```
 //!
-//! - [`life`]: what is drawn before anything happens. [`stage`]: the devices from boot to boot.
+//! - [`life`]: what is drawn before anything happens. [`stage`]: the devices from boot to boot. [`roster`]: who of them
+//!   counts.
 //! - [`boot`]: one engine from opening to closing. [`crew`]: whose turn it is, who sleeps, when time passes.
-//! - [`model`]: what the pool must hold. [`watch`]: what must hold at each moment. [`restore`]: what a reader finds.
-//! - [`pace`]: how fast each peer is. [`deaths`]: who of them dies. [`tally`]: how often what is to be shown happened.
-//! - [`trace`]: what happened. The same seed gives the same trace.
+//! - [`mending`]: the same for a pool whose members are filled again, or scrubbed.
+//! - [`model`]: what the pool must hold. [`watch`]: what must hold at each moment. [`restore`]: what a reader finds, and
+//!   [`reading`] how.
+//! - [`fuse`]: what strikes in a boot. [`losses`]: which disks die. [`deaths`]: which peers. [`pace`]: how fast those are.
+//! - [`tally`]: how often what is to be shown happened. [`trace`]: what happened. The same seed gives the same trace.
 //!
 //! Threads sleep and are woken as in production: a letter whose bell nobody rings is never read, and a life in which
 //! everybody sleeps for ever has failed.
@@ -30,10 +33,15 @@ use self::trace::Trace;
 pub mod boot;
 pub mod crew;
 pub mod deaths;
+pub mod fuse;
 pub mod life;
+pub mod losses;
+pub mod mending;
 pub mod model;
 pub mod pace;
+pub mod reading;
 pub mod restore;
+pub mod roster;
 pub mod stage;
 pub mod tally;
 pub mod trace;
@@ -98,7 +106,7 @@ fn all_boots(seed: u64, life: &Life, trace: &mut Trace) -> Result<Lived, String>
         } else {
             stage.restart()
         }
-        let found = restore::check(life, &stage, &model, trace, &mut random).map_err(in_boot)?;
+        let found = restore::check(life, &stage, &model, trace, &mut random, &mut tally).map_err(in_boot)?;
         if reboot {
             // What was seen after a loss of power is durable.
             model.settle(found);
@@ -107,6 +115,7 @@ fn all_boots(seed: u64, life: &Life, trace: &mut Trace) -> Result<Lived, String>
             // Where nothing was committed, nothing but the opening has made the mirrors the same.
             restore::check_mirrors(life, &stage.copy(), &model, trace, &mut random).map_err(in_boot)?;
         }
+        tally.add(Kind::PoolRefused, u64::from(matches!(end, End::Refused(_))));
         tally.add(Kind::AllDied, u64::from(matches!(end, End::Failed(boot::ALL_DIED))));
         ends.push(end);
     }

@@ -173,6 +173,8 @@ fn at_every_step(fault: Fault) {
 fn name(end: &End) -> &'static str {
     match end {
         End::Done => "done",
+        End::Mended => "mended",
+        End::Refused(_) => "refused",
         End::Stopped => "stopped",
         End::NoSpace => "no space",
         End::Failed(ALL_DIED) => "all died",

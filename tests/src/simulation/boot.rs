@@ -16,9 +16,13 @@ use bireme_dataplane::queue::Mailbox;
 
 use super::crew::{Bed, Crew, Task, Who};
 use super::deaths::unread;
-use super::life::{Boot, Fault, Life, Moment};
+use super::fuse::Fuse;
+use super::life::{Boot, Fault, Life, Moment, Work};
+use super::mending;
 use super::model::{Data, Model, Set, input};
-use super::stage::{OPENING_BYTES, Stage};
+use super::reading::{ABSENT, members};
+use super::restore::is_write;
+use super::stage::{Opened, Stage};
 use super::tally::{Kind, Tally};
 use super::trace::Trace;
 use super::watch::{NEVER, Watch};
@@ -28,6 +32,10 @@ use super::watch::{NEVER, Watch};
 pub enum End {
     /// All sets were acknowledged.
     Done,
+    /// The pool was mended.
+    Mended,
+    /// Too much of the pool is gone, and it was refused.
+    Refused(PoolError),
     /// The operator stopped it.
     Stopped,
     /// A set did not fit, as had to be.
@@ -47,43 +55,12 @@ pub struct Running<'a> {
     model: &'a mut Model,
     trace: &'a mut Trace,
     fuse: Fuse,
+    /// Something was written to a device.
+    wrote: bool,
     hang_limit: Nanos,
     /// Deaths that wait for no moment any more.
     caught: Vec<usize>,
     tally: &'a mut Tally,
-}
-
-/// The fault of a boot, and the step from which it is there.
-struct Fuse {
-    fault: Fault,
-    moment: Moment,
-    steps: u64,
-    /// `None` until the moment has come.
-    at: Option<u64>,
-}
-
-impl Fuse {
-    /// A moment has come: the fault is so many steps away.
-    fn reach(&mut self, moment: Moment, world: &World) {
-        if moment != self.moment || self.at.is_some() {
-            return;
-        }
-        let at = world.steps() + self.steps;
-        self.at = Some(at);
-        match self.fault {
-            Fault::Power | Fault::Kill => world.power_off_at(at),
-            Fault::Errno(errno) => world.fail_at(at, errno),
-            Fault::Hang => world.hang_at(at),
-            Fault::Rate(per_million) => world.error_rate(per_million),
-            Fault::None => {}
-        }
-    }
-
-    /// Whether it may have been felt.
-    fn is_burnt(&self, world: &World) -> bool {
-        let reached = self.at.is_some_and(|at| matches!(self.fault, Fault::Rate(_)) || world.steps() >= at);
-        reached && self.fault != Fault::None
-    }
 }
 
 /// The threads of a running engine that a crew has not got.
@@ -117,9 +94,13 @@ pub fn run(
     random: &mut Random,
     tally: &mut Tally,
 ) -> Result<End, String> {
-    let fuse = Fuse { fault: boot.fault, moment: boot.moment, steps: boot.steps, at: None };
-    let mut running =
-        Running { boot, stage, model, trace, fuse, hang_limit: life.config.hang_limit, caught: Vec::new(), tally };
+    stage.begin(model.exists, random);
+    if boot.work != Work::Offload {
+        return mending::run(life, boot, stage, model, trace, random, tally);
+    }
+    let fuse = Fuse::new(boot, stage, random);
+    let (hang_limit, caught) = (life.config.hang_limit, Vec::new());
+    let mut running = Running { boot, stage, model, trace, fuse, wrote: false, hang_limit, caught, tally };
     running.go(life, random)
 }
 
@@ -132,21 +113,21 @@ impl Running<'_> {
         let data = self.boot.input.map_or(Data::Generated { seed: key }, |_| Data::Input { key });
         let world = self.stage.world().clone();
         self.fuse.reach(Moment::Opening, &world);
-        let (members, disks) = self.stage.given(random);
         let shape = Shape { geometry: life.geometry };
-        let mut port = world.port_to(&disks, OPENING_BYTES, 16 * u32::from(life.geometry.members()));
-        let pool = match Pool::open_or_create(&members, shape, false, &mut port) {
+        let sure = self.stage.roster.survives(&world, None);
+        let Opened { pool, disks, .. } =
+            self.stage.open(random, &[], |members, port| Pool::open_or_create(members, shape, false, port));
+        self.note_requests(&world, None)?;
+        let pool = match pool {
             Ok(pool) => pool,
-            Err(_) if world.is_off() => return Ok(self.end(End::Off, false)),
-            Err(error) if self.fuse.is_burnt(&world) => return Ok(self.end(End::Pool(error), false)),
-            Err(error) => return Err(format!("the pool cannot be opened: {error}")),
+            Err(error) => return self.check_refusal(&world, sure, error).map(|end| self.end(end, false)),
         };
-        drop(port);
+        self.tally.add(Kind::StaleRefused, u64::from(self.stage.names_stale(&pool)));
+        self.stage.roster.saw(&pool)?;
         let found = self.model.recognise(pool.newest_set())?;
         self.model.settle(found);
         self.model.exists = true;
         self.trace.note(world.now(), "main", ("opened", pool.generation(), found.map(|set| set.number)));
-        self.note_requests(&world, None)?;
         let mut engine = self.build(life, pool, &disks, random)?;
         self.reach(&engine, Moment::Opening);
         self.reach(&engine, Moment::Running);
@@ -156,6 +137,21 @@ impl Running<'_> {
         let committing = engine.committing && (world.is_off() || engine.in_doubt);
         let end = ended.and_then(|()| self.judge(engine))?;
         Ok(self.end(end, committing))
+    }
+
+    /// A pool that cannot be opened has a fault, or too few members; then nothing was written.
+    fn check_refusal(&self, world: &World, sure: bool, error: PoolError) -> Result<End, String> {
+        let short = !self.stage.roster.survives(world, None);
+        match error {
+            _ if world.is_off() => Ok(End::Off),
+            // One that is being made needs all of its devices.
+            error if self.fuse.is_burnt(world) || !self.model.exists && self.fuse.has_killed(world) => {
+                Ok(End::Pool(error))
+            }
+            error if short && !sure && self.wrote => Err(format!("the pool was refused, and written to: {error}")),
+            error if short => Ok(End::Refused(error)),
+            error => Err(format!("the pool cannot be opened: {error}")),
+        }
     }
 
     /// A moment has come, for the fault and for those who are to die.
@@ -192,7 +188,7 @@ impl Running<'_> {
     fn build(&mut self, life: &Life, pool: Pool, given: &[usize], random: &mut Random) -> Result<Engine, String> {
         let world = self.stage.world();
         let config = life.config;
-        let members: Vec<usize> = pool.order().iter().flatten().map(|&index| given[index]).collect();
+        let members = members(&pool, given);
         let array = life.array(pool.layout())?;
         let inbox = Arc::new(Mailbox::new(config.letters, Bell(config.peers)));
         let main = Arc::new(Mailbox::new(64, Bell(config.peers + 2)));
@@ -203,7 +199,8 @@ impl Running<'_> {
         let learnt = learnt.unwrap_or_else(|| Learnt::new(config.rules.strategy, config.peers));
         let sharing = Sharing { rules: config.rules, learnt };
         let (job, reports) = (Job::offload(data_file), inbox.clone());
-        let task = Task { array, job, disks: &files, sharing: &sharing, reports };
+        let health = pool.health();
+        let task = Task { array, job, disks: &files, health, sharing: &sharing, reports };
         let crew = Crew::new(world, config, Random::new(random.bits()), &task);
         let port = world.port_to(&members, config.ledger_region, 5 * u32::from(array.members()));
         let ledger_port = port.number();
@@ -212,7 +209,7 @@ impl Running<'_> {
         let pages = pages.map_err(|failure| format!("{failure:?}"))?.unwrap_or_default();
         let frames: Vec<u64> = pages.iter().map(|page| page.frame).collect();
         let number = newest.map_or(0, |set| set.number);
-        let watch = Watch::new(life.geometry, pool.layout(), &members, number, &frames);
+        let watch = Watch::new(life.geometry, pool.layout(), (&members, pool.health()), number, &frames);
         let wiring = ledger::Wiring { inbox: inbox.clone(), peers: crew.to_peers.clone(), main: main.clone() };
         let ledger = Ledger::new(pool, port, wiring, sharing, config.hang_limit);
         let bed = Bed::new(Bell(config.peers), ledger_port);
@@ -358,12 +355,16 @@ impl Running<'_> {
                 engine.committing = false;
                 engine.committed += 1;
                 engine.watch.committed(&world, &said)?;
+                self.stage.roster.committed(&world)?;
+                self.tally.add(Kind::DegradedCommit, u64::from(self.stage.roster.is_degraded(&world)));
                 self.model.committed(number)?;
                 self.reach(engine, Moment::Committed(sequence));
                 engine.watch.losers().into_iter().for_each(|peer| self.caught(engine, Moment::Losing, peer));
             }
-            ToMain::Lost { file, failure, .. } => {
-                return Err(format!("the run goes on without member {file}, and RAID 0 cannot: {failure:?}"));
+            ToMain::Lost { file, .. } => {
+                let disk = engine.watch.lost(file);
+                self.stage.roster.lose(&world, disk)?;
+                self.tally.add(Kind::WentOnWithout, 1);
             }
             ToMain::InDoubt { number } => {
                 let oldest = self.model.planned.keys().next();
@@ -395,7 +396,17 @@ impl Running<'_> {
         if engine.crew.deaths.len() == engine.crew.to_peers.len() && failure == ALL_DIED {
             return Ok(());
         }
-        if !self.fuse.is_burnt(self.stage.world()) {
+        let world = self.stage.world();
+        if let Failure::Device { file, .. } = failure {
+            let without = engine.watch.disk(file);
+            let needed = !self.stage.roster.survives(world, Some(without));
+            return if needed {
+                Ok(())
+            } else {
+                Err(format!("it failed, and could go on without {file}: {failure:?}"))
+            };
+        }
+        if !self.fuse.is_burnt(world) {
             return Err(format!("it failed for no cause: {failure:?}"));
         }
         match (self.fuse.fault, failure) {
@@ -403,7 +414,7 @@ impl Running<'_> {
                 Err(format!("a fault of a device became {failure:?}"))
             }
             (Fault::Hang, Failure::Hung { .. })
-            | (Fault::Errno(_) | Fault::Rate(_), Failure::Device { .. } | Failure::Input { .. })
+            | (Fault::Errno(_) | Fault::Rate(_), Failure::Input { .. })
             | (Fault::Power | Fault::Kill, Failure::Port { .. }) => Ok(()),
             (fault, failure) => Err(format!("{fault:?} became {failure:?}")),
         }
@@ -412,7 +423,7 @@ impl Running<'_> {
     /// What an engine that has gone leaves behind.
     fn judge(&self, engine: Engine) -> Result<End, String> {
         let world = self.stage.world();
-        let burnt = self.fuse.is_burnt(world);
+        let burnt = self.fuse.is_burnt(world) || !self.stage.roster.survives(world, None);
         match (engine.closed, engine.failure) {
             _ if world.is_off() => Ok(End::Off),
             (_, Some(Failure::NoSpace { .. })) => Ok(End::NoSpace),
@@ -431,18 +442,33 @@ impl Running<'_> {
             let peer = engine.as_ref().and_then(|engine| engine.crew.peer_of(started.port));
             let name = peer.map_or_else(|| "metadata".to_owned(), |peer| format!("peer {peer}"));
             self.trace.request(world.now(), name, &started);
+            self.wrote |= is_write(started.request.operation);
+            if started.disk == ABSENT {
+                return Err(format!("member {} is asked, which is not there", started.request.file));
+            }
+            if started.result.is_err() {
+                self.stage.roster.doubt(world, started.disk);
+            }
             let Some(engine) = &mut engine else { continue };
             if let Some(peer) = peer {
                 let peer = PeerId(u16::try_from(peer).expect("a few peers"));
                 if let Some(moment) = engine.watch.peer_started(world.now(), peer, &started)? {
                     self.caught(engine, moment, peer);
                 }
-            } else if started.port == engine.ledger_port && !engine.committing {
+            } else if engine.watch.is_commit(&started) && !engine.committing && started.port == engine.ledger_port {
                 engine.committing = true;
                 let store = engine.ledger.as_ref().map(|(ledger, _)| ledger.pool().store());
                 engine.watch.commit_begins(world, |set| store.and_then(|store| store.pages(set).ok()))?;
+                self.fuse.reach(Moment::Committing(u32::try_from(engine.committed).expect("a few sets")), world);
             }
         }
+        let died = self.fuse.died(world).len() as u64;
+        let phase = match engine {
+            Some(engine) if engine.committing => Kind::DiskDiedCommitting,
+            Some(engine) if engine.ledger.is_some() => Kind::DiskDiedWriting,
+            _ => Kind::DiskDiedIdle,
+        };
+        self.tally.add(phase, died);
         Ok(())
     }
 }

@@ -25,7 +25,7 @@ use bireme_dataplane::peer::{self, Peer};
 use bireme_dataplane::port::simulated::{Died, PortNumber, Random, Simulated, World};
 use bireme_dataplane::port::{Bell, Next, Port};
 use bireme_dataplane::queue::Mailbox;
-use bireme_dataplane::telemetry::Gauges;
+use bireme_dataplane::telemetry::{Gauges, Healed};
 
 use super::deaths::Dead;
 use super::life::{Config, pick};
@@ -52,6 +52,8 @@ pub struct Crew {
     pub ended: Vec<PeerId>,
     /// What they have done.
     pub tally: Tally,
+    /// What those who have gone have brought back.
+    pub healed: Healed,
     peers: Vec<Option<Rower>>,
     ports: Vec<PortNumber>,
     control: Control,
@@ -128,6 +130,8 @@ pub struct Task<'a> {
     pub job: Job,
     /// The disk of each file of the peers' ports.
     pub disks: &'a [usize],
+    /// Which members count.
+    pub health: Health,
     /// How they share the work.
     pub sharing: &'a Sharing,
     /// Whom they report to.
@@ -174,7 +178,7 @@ impl Crew {
                 gauges: gauges.clone(),
                 hang_limit: config.hang_limit,
                 rate: pace.rate.map(peer::Rate::new),
-                health: Health::default(),
+                health: task.health,
             };
             let machine = Machine::new(task.sharing.rules, PeerId(id), config.peers, &task.sharing.learnt);
             let peer = Peer::new(wiring, task.array, task.job.clone(), machine, port);
@@ -190,6 +194,7 @@ impl Crew {
             deaths: Vec::new(),
             ended: Vec::new(),
             tally: Tally::default(),
+            healed: Healed::default(),
             peers,
             ports,
             control: Control::new(config.peers, board, newest),
@@ -247,7 +252,8 @@ impl Crew {
         }));
         match turn {
             Ok((peer, _)) if peer.is_done(now) => {
-                let (_, hand_overs, _) = peer.into_figures();
+                let (desk, hand_overs, _) = peer.into_figures();
+                desk.healed.total().iter().for_each(|&healed| self.healed.add(healed));
                 self.tally.asked(hand_overs.list(), hand_overs.repeated());
                 self.ended.push(PeerId(u16::try_from(index).expect("a few peers")));
             }
@@ -308,9 +314,9 @@ impl Crew {
     }
 
     /// Tells all peers something, as the main thread of a restore does.
-    pub fn tell(&mut self, letter: impl Fn() -> ToPeer) {
-        for peer in self.to_peers.clone() {
-            let bell = peer.post(letter()).ok().flatten();
+    pub fn tell(&mut self, letter: impl Fn(PeerId) -> ToPeer) {
+        for (peer, id) in self.to_peers.clone().into_iter().zip(0..) {
+            let bell = peer.post(letter(PeerId(id))).ok().flatten();
             self.ring(bell);
         }
     }

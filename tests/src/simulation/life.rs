@@ -8,6 +8,7 @@ use bireme_dataplane::engine::sizing;
 use bireme_dataplane::layout::Layout;
 use bireme_dataplane::port::simulated::Random;
 
+use super::losses::{Loss, draw_shape};
 use super::pace::Pace;
 
 /// A pool's life: several boots on the same devices.
@@ -58,9 +59,11 @@ pub struct Config {
     pub turn_max: Nanos,
 }
 
-/// One engine: sets to write, and what happens meanwhile.
+/// One engine: sets to write, or a pool to mend, and what happens meanwhile.
 #[derive(Clone, Debug)]
 pub struct Boot {
+    /// What it is for.
+    pub work: Work,
     /// Bytes of each set.
     pub sets: Vec<u64>,
     /// The data comes from a file of so many bytes; it is generated otherwise.
@@ -73,10 +76,28 @@ pub struct Boot {
     pub steps: u64,
     /// Peers that die.
     pub deaths: Vec<Death>,
+    /// Disks that die.
+    pub losses: Vec<Loss>,
+    /// More of them than the array survives.
+    pub reckless: bool,
     /// The operator stops it so many steps after the threads began.
     pub stop: Option<u64>,
     /// The power goes after it in any case; another process follows otherwise.
     pub reboot: bool,
+}
+
+/// What a boot is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Sets are written.
+    Offload,
+    /// Members that do not count are replaced and filled again; where all count, the set is scrubbed.
+    Mend {
+        /// So many bits of one member are flipped before a scrub.
+        flips: u64,
+        /// A member is replaced although it counts.
+        swap: bool,
+    },
 }
 
 /// What goes wrong in a boot.
@@ -129,6 +150,8 @@ pub enum Moment {
     Running,
     /// A set of the boot has its frames.
     Prepared(u32),
+    /// The ledger writes the transaction of a set of the boot.
+    Committing(u32),
     /// A set of the boot was acknowledged.
     Committed(u32),
     /// The pool is closed.
@@ -144,8 +167,13 @@ pub enum Moment {
 }
 
 impl Life {
-    /// The life of a seed.
+    /// The life of a seed: of a pool without redundancy for the even ones, of an array for the odd ones.
     pub fn draw(seed: u64) -> Life {
+        if seed.is_multiple_of(2) { Life::striped(seed) } else { Life::redundant(seed) }
+    }
+
+    /// The life of a seed on RAID 0.
+    pub fn striped(seed: u64) -> Life {
         let mut random = Random::new(seed ^ 0x6c69_6665);
         let r = &mut random;
         let members = [1, 1, 2, 2, 2, 3, 4, 5][pick(r, 8)];
@@ -154,6 +182,48 @@ impl Life {
         let long = r.below(5) < 3;
         let page = if long { [16, 24][pick(r, 2)] } else { [16, 16, 24, 32, 64, 100, 128, 256][pick(r, 8)] } << 10;
         let geometry = Geometry::new(Level::Raid0, members, chunk, page).expect("figures within bounds");
+        let mut life = Life::of(r, geometry, long);
+        if seed.is_multiple_of(16) {
+            // What is lost here is lost, unless it comes back.
+            let place = pick(r, life.boots.len() as u64 - 1);
+            (life.boots[place].losses, life.boots[place].reckless) = (vec![Loss::draw(r)], true);
+            life.damage = Damage::None;
+        }
+        life
+    }
+
+    /// The life of a seed on a level that survives the loss of members: disks die in it, are replaced and filled again.
+    fn redundant(seed: u64) -> Life {
+        let mut random = Random::new(seed ^ 0x6172_7261);
+        let r = &mut random;
+        let long = r.below(3) == 0;
+        let geometry = draw_shape(r, long);
+        let mut life = Life::of(r, geometry, long);
+        for index in (1..life.boots.len()).rev() {
+            if r.below(3) > 0 {
+                life.boots.insert(index, Boot::draw_mending(r));
+            }
+        }
+        let faulty = life.boots.len() - 1;
+        for boot in &mut life.boots[..faulty] {
+            boot.losses = Loss::draw_some(r);
+            boot.reckless = r.below(60) == 0;
+            if !boot.losses.is_empty() && r.below(2) == 0 {
+                // Most die while all else is well, or nobody could tell what the run does without them.
+                (boot.fault, boot.stop) = (Fault::None, None);
+            }
+            if !boot.losses.is_empty() && r.below(2) == 0 {
+                boot.deaths.clear();
+            }
+        }
+        if life.boots.iter().any(|boot| boot.reckless) {
+            life.damage = Damage::None;
+        }
+        life
+    }
+
+    fn of(r: &mut Random, geometry: Geometry, long: bool) -> Life {
+        let (members, page) = (usize::from(geometry.members()), u64::from(geometry.page_bytes()));
         let frames = if long { 40 + r.below(100) } else { 2 + [r.below(6), r.below(40)][pick(r, 2)] };
         let least = METADATA_BYTES + frames * u64::from(geometry.frame_member_bytes());
         let most =
@@ -246,27 +316,29 @@ impl Config {
 impl Boot {
     fn quiet(reboot: bool) -> Boot {
         Boot {
+            work: Work::Offload,
             sets: Vec::new(),
             input: None,
             fault: Fault::None,
             moment: Moment::Opening,
             steps: 1,
             deaths: Vec::new(),
+            losses: Vec::new(),
+            reckless: false,
             stop: None,
             reboot,
         }
     }
 
+    fn draw_mending(r: &mut Random) -> Boot {
+        let work = Work::Mend { flips: r.below(2) * (1 + r.below(6)), swap: r.below(5) == 0 };
+        let fault = if r.below(3) == 0 { Fault::draw(r) } else { Fault::None };
+        let (moment, doubled) = (Moment::draw(r), r.below(10));
+        Boot { work, fault, moment, steps: 1 + r.below(1 << doubled), ..Boot::quiet(r.below(2) == 0) }
+    }
+
     fn draw(r: &mut Random, capacity: u64, page: u64, peers: u16) -> Boot {
-        let fault = match r.below(16) {
-            0..=3 => Fault::None,
-            4..=9 => Fault::Power,
-            10 => Fault::Kill,
-            11 => Fault::Errno([libc::EIO, libc::ENOSPC, libc::ENODATA][pick(r, 3)]),
-            12 => Fault::Hang,
-            13 => Fault::Rate([2_000, 20_000][pick(r, 2)]),
-            _ => Fault::Errno(libc::EIO),
-        };
+        let fault = Fault::draw(r);
         let moment = Moment::draw(r);
         let doubled = r.below(10);
         let steps = 1 + r.below(1 << doubled);
@@ -284,7 +356,21 @@ impl Boot {
         };
         // Most deaths strike while all else is well.
         let fault = if deaths.is_empty() || r.below(3) == 0 { fault } else { Fault::None };
-        Boot { sets, input, fault, moment, steps, deaths, stop, reboot: r.below(2) == 0 }
+        Boot { sets, input, fault, moment, steps, deaths, stop, ..Boot::quiet(r.below(2) == 0) }
+    }
+}
+
+impl Fault {
+    fn draw(r: &mut Random) -> Fault {
+        match r.below(16) {
+            0..=3 => Fault::None,
+            4..=9 => Fault::Power,
+            10 => Fault::Kill,
+            11 => Fault::Errno([libc::EIO, libc::ENOSPC, libc::ENODATA][pick(r, 3)]),
+            12 => Fault::Hang,
+            13 => Fault::Rate([2_000, 20_000][pick(r, 2)]),
+            _ => Fault::Errno(libc::EIO),
+        }
     }
 }
 

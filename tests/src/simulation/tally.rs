@@ -47,6 +47,36 @@ pub enum Kind {
     DiedBeforeLayingDown,
     /// With work of another one who had died in its mailbox.
     DiedBeforeTakingUp,
+    /// A disk has died while a pool was opened or closed.
+    DiskDiedIdle,
+    /// While sets were written.
+    DiskDiedWriting,
+    /// While the ledger wrote a transaction.
+    DiskDiedCommitting,
+    /// While members were replaced or filled again.
+    DiskDiedRebuilding,
+    /// While a set was scrubbed.
+    DiskDiedScrubbing,
+    /// The ledger has marked a member as failed, and the run went on.
+    WentOnWithout,
+    /// A set was acknowledged that does not lie on all members.
+    DegradedCommit,
+    /// A set was read without all members.
+    DegradedRead,
+    /// A disk answered that has missed something, and was not used.
+    StaleRefused,
+    /// A pool was refused because too much of it is gone.
+    PoolRefused,
+    /// A blank disk has taken a member's place.
+    Replaced,
+    /// Members count again.
+    Rebuilt,
+    /// A set was read and mended to its end.
+    Scrubbed,
+    /// Blocks that did not hold what was written were mended.
+    Healed,
+    /// The power failed, or the process was killed, while a pool was mended.
+    MendingCut,
 }
 
 /// Counts by kind.

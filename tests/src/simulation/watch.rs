@@ -13,6 +13,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bireme_control::raid::geometry::Geometry;
+use bireme_control::raid::health::Health;
 use bireme_control::units::{Extent, Nanos, PeerId};
 use bireme_dataplane::layout::Layout;
 use bireme_dataplane::ledger::store::PageRecord;
@@ -31,6 +32,10 @@ pub struct Watch {
     layout: Layout,
     /// The disk of each member.
     disks: Vec<usize>,
+    /// Disks that nothing is written to, with the first set from which on that holds for all peers.
+    lost: BTreeMap<usize, u64>,
+    /// Those that were lost since a set was acknowledged: peers may not know it.
+    news: Vec<usize>,
     /// Frames that a set holds or has left; the others are free.
     frames: BTreeMap<u64, Frame>,
     /// Sets that are not acknowledged, by number.
@@ -75,12 +80,20 @@ struct Flight {
 
 impl Watch {
     /// A pool whose newest set, if any, has this number and these frames.
-    pub fn new(geometry: Geometry, layout: Layout, disks: &[usize], newest: u64, frames: &[u64]) -> Watch {
+    pub fn new(
+        geometry: Geometry,
+        layout: Layout,
+        (disks, health): (&[usize], Health),
+        newest: u64,
+        frames: &[u64],
+    ) -> Watch {
         let mapped = Frame { set: newest, state: State::Mapped, writer: None, spare: false, written: true };
         Watch {
             geometry,
             layout,
             disks: disks.to_vec(),
+            lost: (health.lost | health.rebuilding).iter().map(|member| (disks[usize::from(member)], 0)).collect(),
+            news: Vec::new(),
             frames: frames.iter().map(|&frame| (frame, mapped)).collect(),
             plans: BTreeMap::new(),
             map: Vec::new(),
@@ -91,9 +104,31 @@ impl Watch {
         }
     }
 
+    /// A member is lost; its disk.
+    pub fn lost(&mut self, file: u16) -> usize {
+        let disk = self.disk(file);
+        self.lost.insert(disk, u64::MAX);
+        self.news.push(disk);
+        disk
+    }
+
+    /// The disk of a member.
+    pub fn disk(&self, member: u16) -> usize {
+        self.disks[usize::from(member)]
+    }
+
+    /// Whether a request of the ledger belongs to a transaction.
+    pub fn is_commit(&self, started: &Started) -> bool {
+        let place = self.layout.metadata();
+        matches!(started.request.operation, Operation::Write(_)) && place.contains(&started.request.offset)
+    }
+
     /// A set got its frames: nobody has them, and nobody writes to them any more.
     pub fn prepared(&mut self, now: Nanos, plan: &Arc<Plan>) -> Result<(), String> {
         let number = plan.number;
+        // A set was acknowledged since: the peers were told before they were told of this one.
+        let known = self.lost.iter_mut().filter(|(disk, first)| **first == u64::MAX && !self.news.contains(disk));
+        known.for_each(|(_, first)| *first = number);
         if plan.frames.count() != plan.pages {
             return Err(format!("set {number} has {} pages and {} frames", plan.pages, plan.frames.count()));
         }
@@ -131,6 +166,7 @@ impl Watch {
     pub fn committed(&mut self, world: &World, said: &Committed) -> Result<(), String> {
         let number = said.number;
         let map = std::mem::take(&mut self.map);
+        self.news.clear();
         let plan = self.plans.remove(&number).ok_or(format!("set {number} was committed and never prepared"))?;
         let wrong = |what: &str| Err(format!("set {number} was committed, and {what}"));
         if map.len() as u64 != plan.pages || said.done.iter().sum::<u64>() != plan.pages {
@@ -181,7 +217,7 @@ impl Watch {
     }
 
     fn durable(&self, world: &World, places: Vec<Range<u64>>) -> Result<(), String> {
-        for &disk in &self.disks {
+        for &disk in self.disks.iter().filter(|&disk| !self.lost.contains_key(disk)) {
             for range in world.volatile(disk) {
                 if places.iter().any(|place| overlap(place, &range)) {
                     return Err(format!("{range:?} of disk {disk} is not durable"));
@@ -231,6 +267,10 @@ impl Watch {
             flight.frame = Some(frame);
             self.in_flight.push(flight.clone());
             place = end;
+        }
+        let set = flight.frame.and_then(|frame| self.frames.get(&frame)).map_or(0, |frame| frame.set);
+        if self.lost.get(&disk).is_some_and(|&first| first <= set) {
+            return Err(format!("{peer} writes to disk {disk} for set {set}, which is lost"));
         }
         let repeats = flight.frame.and_then(|frame| self.frames.get(&frame)).is_some_and(|frame| frame.spare);
         Ok(repeats.then_some(Moment::Repeating))
