@@ -229,6 +229,46 @@ fn the_power_may_fail_at_every_step_of_an_opening_without_a_member() {
     }
 }
 
+/// The power fails while all are opened, which may leave one a generation ahead. When the others go on without it, it is
+/// stale all the same.
+#[test]
+fn a_member_that_is_ahead_is_stale_when_the_others_go_on() {
+    let start = |seed| {
+        let (world, given) = world(seed, 3);
+        made(&world, &given, level(Level::Raid1, 3));
+        (world, given)
+    };
+    let steps = {
+        let (world, given) = start(11);
+        let before = world.steps();
+        drop(open_some(&world, &given, &[0, 1, 2]).expect("all"));
+        before..world.steps()
+    };
+    let mut ahead = 0;
+    for (step, seed) in steps.flat_map(|step| (0..4).map(move |seed| (step, seed))) {
+        let (world, given) = start(step * 4 + seed);
+        world.power_off_at(step + 1);
+        drop(open_some(&world, &given, &[0, 1, 2]));
+        let mut world = world.reboot();
+        let generation = |disks: &[usize]| read_some(&world, &given, disks).expect("most of them").generation();
+        if generation(&[0, 1]) <= generation(&[1, 2]) {
+            continue;
+        }
+        ahead += 1;
+        let (chosen, mut port) = some(&world, &given, &[1, 2]);
+        let mut pool = Pool::open(&chosen, &mut port).expect("two of three");
+        commit(&mut pool, 1, &mut port).expect("sound devices");
+        drop(pool);
+        world = world.reboot();
+        for disks in [[0, 1, 2], [1, 2, 0], [2, 0, 1]] {
+            let pool = read_some(&world, &given, &disks).expect("all");
+            assert_eq!(pool.newest_set().map(|set| set.number), Some(1), "step {step}, {disks:?}: an old set is shown");
+            assert_eq!(pool.order()[0], None, "step {step}, {disks:?}");
+        }
+    }
+    assert!(ahead > 3, "it is ahead at times: {ahead}");
+}
+
 /// A member is replaced, with the power failing at every step: the pool opens with and without the new device.
 #[test]
 fn the_power_may_fail_at_every_step_of_a_replacement() {
