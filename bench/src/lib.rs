@@ -1,7 +1,7 @@
 //! Bireme's measures: what a run reports to people and to programs, and comparisons with other tools.
 //!
 //! - [`report`]: an outcome as a table and as JSON. [`environment`]: where it was measured.
-//! - [`array`]: one volume on real devices under reads and writes.
+//! - [`mod@array`]: one volume on real devices under reads and writes.
 //! - [`balance`]: the strategies of balance against each other.
 //! - [`parity`]: parity and checksums on one core, beside ISA-L; its `isal` is the only unsafe code here.
 //! - [`size`]: sizes as operators write and read them. [`peer_rate`]: rates of single peers.
