@@ -107,8 +107,8 @@ fn all_boots(seed: u64, life: &Life, trace: &mut Trace) -> Result<Lived, String>
             stage.restart()
         }
         let found = restore::check(life, &stage, &model, trace, &mut random, &mut tally).map_err(in_boot)?;
-        if reboot {
-            // What was seen after a loss of power is durable.
+        if reboot && (found.is_some() || stage.roster.survives(stage.world(), None)) {
+            // What was seen after a loss of power is durable. Of a pool that was refused nothing was seen.
             model.settle(found);
         }
         if matches!(end, End::Stopped | End::NoSpace) {
