@@ -167,9 +167,9 @@ pub enum Moment {
 }
 
 impl Life {
-    /// The life of a seed: of a pool without redundancy for the even ones, of an array for the odd ones.
+    /// The life of a seed: of each three, two on RAID 0, and one on a level that survives the loss of members.
     pub fn draw(seed: u64) -> Life {
-        if seed.is_multiple_of(2) { Life::striped(seed) } else { Life::redundant(seed) }
+        if seed % 3 == 2 { Life::redundant(seed) } else { Life::striped(seed / 3 * 2 + seed % 3) }
     }
 
     /// The life of a seed on RAID 0.

@@ -39,6 +39,9 @@ struct Mending<'a> {
     phase: Kind,
 }
 
+/// An open pool, the disks that were named, and the port to them.
+type Ready = (Pool, Vec<usize>, Simulated);
+
 /// Runs one; the error is what was broken.
 pub fn run(
     life: &Life,
@@ -107,11 +110,10 @@ impl Mending<'_> {
     }
 
     /// Opens the pool and looks at who counts; how the boot has ended if it cannot be opened.
-    fn open(&mut self, further: &[usize]) -> Result<Result<(Pool, Vec<usize>, Simulated), End>, String> {
+    fn open(&mut self, further: &[usize]) -> Result<Result<Ready, End>, String> {
         let world = self.world();
         let sure = self.stage.roster.survives(&world, None);
-        let Opened { pool, disks, port } =
-            self.stage.open(self.random, further, |members, port| Pool::open(members, port));
+        let Opened { pool, disks, port } = self.stage.open(self.random, further, Pool::open);
         let wrote = self.note()?;
         let pool = match pool {
             Ok(pool) => pool,

@@ -104,7 +104,7 @@ pub fn check_mirrors(
 /// Opens the pool for reading, if there is one; it must open while the level survives what is gone.
 pub fn open(stage: &Stage, model: &Model, trace: &mut Trace, random: &mut Random) -> Result<Option<Reading>, String> {
     let world = stage.world();
-    let opened = stage.open(random, &[], |members, port| Pool::open_read_only(members, port));
+    let opened = stage.open(random, &[], Pool::open_read_only);
     if world.take_started().iter().any(|started| is_write(started.request.operation)) {
         return Err("reading has written".to_owned());
     }
