@@ -70,18 +70,3 @@ fn lose_one(rig: &mut Rig, random: &mut Random) {
     }
     rig.spoil_lost();
 }
-
-#[test]
-#[ignore]
-fn hunt() {
-    for (level, members) in LOGGED {
-        let mut bad = Vec::new();
-        for seed in 0..60 {
-            let run = std::panic::catch_unwind(|| lives(level, members, seed, lose_one));
-            if let Err(why) = run {
-                bad.push((seed, why.downcast_ref::<String>().cloned()));
-            }
-        }
-        println!("HUNT {level} {members}: {} {:?}", bad.len(), bad.iter().take(6).collect::<Vec<_>>());
-    }
-}
