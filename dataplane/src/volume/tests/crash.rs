@@ -56,7 +56,7 @@ fn every_block_is_old_or_new_after_a_crash() {
 fn every_block_is_old_or_new_after_a_crash_that_takes_members_with_it() {
     for seed in 0..30 {
         for (level, members) in LOGGED {
-            lives(level, members, seed, |rig, random| lose_one(rig, random));
+            lives(level, members, seed, lose_one);
         }
     }
 }

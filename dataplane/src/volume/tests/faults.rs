@@ -81,7 +81,7 @@ fn harm(
             bytes[usize::try_from(random.below(4096)).expect("small")] ^= 1 << random.below(8);
             rig.world.poke(member, at, &bytes);
         }
-        Fault::Misdirected => rig.world.poke(member, at, &data[(block ^ 1) * 4096..(block ^ 1) * 4096 + 4096].to_vec()),
+        Fault::Misdirected => rig.world.poke(member, at, &data[(block ^ 1) * 4096..(block ^ 1) * 4096 + 4096]),
         Fault::Unreadable => rig.world.bad_block(member, at),
         Fault::Leaf => {
             let mut leaf = leaves[block * 8..block * 8 + 8].to_vec();
