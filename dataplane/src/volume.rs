@@ -15,7 +15,9 @@
 //! What a client may rely on:
 //! - A read shows the newest write that was acknowledged, whatever happened to one member (two at level 6).
 //! - A write that was acknowledged before a flush began is durable when that flush is acknowledged; a write with `fua` is
-//!   when it is acknowledged itself. After a crash each block under way is old or new.
+//!   when it is acknowledged itself. After a crash each block under way is old or new, also if the crash takes with it as
+//!   many members as the level can lose. Levels 0, 1 and 10 have no log, only a bitmap: there a block under way is what the
+//!   devices made of it, and where these tear blocks of 4 KiB it may be new in some sectors and old in others.
 //! - Data that is not what was written is never returned: it is healed from the redundancy, or the read fails.
 
 use std::sync::Arc;

@@ -48,6 +48,7 @@ mod memory;
 mod operations;
 mod parities;
 mod steps;
+mod suspects;
 mod waiting;
 
 /// The pages of a volume that one peer is home to.
@@ -83,6 +84,8 @@ pub struct Home<P> {
     healed: Healed,
     /// Two shards that are being brought back.
     scratch: Box<[u8]>,
+    /// The CRC of a block that was never written.
+    zero_crc: u32,
     stuck_check: Nanos,
 }
 
@@ -144,6 +147,7 @@ impl<P: Port> Home<P> {
             broken: None,
             healed: Healed::default(),
             scratch: vec![0; 2 * memory.shard_bytes()].into_boxed_slice(),
+            zero_crc: suspects::zero_crc(),
             stuck_check: Nanos::ZERO,
             requests: Requests::new(port, members, limit, Arc::new(Gauges::new(usize::from(members)))),
             map,
@@ -233,10 +237,12 @@ impl<P: Port> Home<P> {
             let ask = Ask { file: member, offset: 0, operation: port::Operation::Flush, needed: 0, by_block: false };
             self.requests.start(now, Waiter::Flush { member }, ask);
         }
-        if self.operations.has_ended() {
-            return Next::Ready;
+        let stuck = (self.requests.in_flight() > 0).then_some(self.stuck_check);
+        match (self.operations.has_ended(), [stuck, self.next_drain()].into_iter().flatten().min()) {
+            (true, _) => Next::Ready,
+            (false, Some(time)) => Next::At(time.max(now + Nanos(1))),
+            (false, None) => Next::Event,
         }
-        if self.requests.in_flight() > 0 { Next::At(now + self.options.hang_limit) } else { Next::Event }
     }
 
     /// Hands the requests over, and waits as told.

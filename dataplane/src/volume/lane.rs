@@ -106,11 +106,6 @@ impl Lane {
         self.other_is_free = true;
     }
 
-    /// Whether no record was laid down in the half in use.
-    pub(super) fn is_empty(&self) -> bool {
-        self.used.iter().all(|&used| used == 0)
-    }
-
     /// Where a block of the lane lies on each member.
     pub(super) fn offset(&self, place: u32) -> u64 {
         self.offset + u64::from(place) * BLOCK_BYTES

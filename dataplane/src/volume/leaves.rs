@@ -44,9 +44,9 @@ pub(super) struct Entry {
     pub(super) writing: Members,
     /// Members whose leaves the drain under way must have written.
     pub(super) due: Members,
-    /// No block of the page is without a leaf; looked for where that matters.
-    pub(super) cleared: bool,
-    /// Somebody sees to that.
+    /// Whether any block has a leaf, once somebody has looked.
+    marked: Option<bool>,
+    /// Somebody sees to it that all have.
     pub(super) clearing: bool,
 }
 
@@ -117,8 +117,20 @@ impl Leaves {
         if self.leaves[at] != value {
             self.leaves[at] = value;
             let entry = self.entry(entry);
-            entry.dirty = entry.dirty.with(member);
+            (entry.dirty, entry.marked) = (entry.dirty.with(member), Some(true));
         }
+    }
+
+    /// Whether any block of a page has a leaf.
+    pub(super) fn is_marked(&mut self, entry: u16) -> bool {
+        if let Some(marked) = self.entry(entry).marked {
+            return marked;
+        }
+        let known = self.entry(entry).known;
+        let of = |member: u16| &self.leaves[self.at(entry, member)..][..self.per_member];
+        let marked = known.iter().any(|member| of(member).iter().any(|&leaf| leaf != Leaf::ABSENT));
+        self.entry(entry).marked = Some(marked);
+        marked
     }
 
     /// A member's leaf blocks were read.
@@ -129,7 +141,7 @@ impl Leaves {
             *leaf = Leaf(u64::from_le_bytes(*bytes));
         }
         let entry = self.entry(entry);
-        entry.known = entry.known.with(member);
+        (entry.known, entry.marked) = (entry.known.with(member), None);
     }
 
     /// Forgets a member's leaves: all are absent, and known to be.

@@ -105,6 +105,8 @@ pub(super) struct Gather {
     pub(super) checked: Members,
     /// Members whose blocks are to be written again.
     pub(super) heal: Members,
+    /// A bit for each row whose leaves do not agree.
+    pub(super) suspect: u16,
     /// By shard, a bit for each row whose block is not what was written.
     pub(super) bad: [u16; SHARDS_MAX],
     /// The first thing that went wrong.
@@ -160,6 +162,7 @@ impl Work {
                 asked: none,
                 checked: none,
                 heal: none,
+                suspect: 0,
                 bad: [0; SHARDS_MAX],
                 failure: None,
             },
@@ -220,10 +223,6 @@ impl Works {
 
     pub(super) fn has_room(&self) -> bool {
         !self.free.is_empty()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.free.len() == self.works.len()
     }
 
     pub(super) fn count(&self) -> u16 {
@@ -294,6 +293,6 @@ mod tests {
         works.begin(work(Kind::Write, 5, 3, 1));
         works.end(2);
         assert_eq!(blocked(&works), [1], "who came later waits longer, in whatever place");
-        assert!(works.has_room() && !works.is_empty());
+        assert!(works.has_room());
     }
 }

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! After a crash, what was written lately has no leaf of its own on the devices. Without this it could not be told from
-//! what was never written, which holds whatever the frame held before and must be read as zeros.
+//! what was never written, which holds whatever the frame held before and must be read as zeros. And where one block of a
+//! page has a leaf all have: one without was lost, and is not zeros.
 
 use bireme_control::units::Nanos;
 
@@ -21,18 +22,16 @@ impl<P: Port> Home<P> {
     pub(super) fn is_cleared(&mut self, index: u16) -> bool {
         let work = *self.works.at(index);
         let entry = work.entry.expect("the leaves were pinned before");
-        let state = self.leaves.entry(entry);
-        if state.cleared || state.clearing {
-            return state.cleared;
+        if self.leaves.entry(entry).clearing {
+            return false;
         }
-        let blank = self.next_blank(work.page, entry, (0, 0)).is_some();
-        let state = self.leaves.entry(entry);
-        (state.cleared, state.clearing) = (!blank, blank);
-        if blank {
+        let marked = self.leaves.is_marked(entry);
+        if !marked {
+            self.leaves.entry(entry).clearing = true;
             let work = self.works.at(index);
             (work.stage, work.change.cursor) = (Stage::Clear, (0, 0));
         }
-        !blank
+        marked
     }
 
     /// Writes zeros to the next rows that were never written.
@@ -107,8 +106,7 @@ impl<P: Port> Home<P> {
             let work = self.works.at(index);
             work.stage = Stage::Intent;
             let entry = work.entry.expect("the leaves were pinned before");
-            let state = self.leaves.entry(entry);
-            (state.cleared, state.clearing) = (true, false);
+            self.leaves.entry(entry).clearing = false;
         }
         durable
     }

@@ -17,6 +17,8 @@ pub(super) struct Drain {
     stage: Stage,
     /// Rises with each.
     serial: u64,
+    /// When the bits of what is no longer written to are cleared.
+    due: Nanos,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +32,7 @@ enum Stage {
 
 impl Drain {
     pub(super) fn new() -> Drain {
-        Drain { stage: Stage::Idle, serial: 0 }
+        Drain { stage: Stage::Idle, serial: 0, due: Nanos::ZERO }
     }
 
     /// Which one is under way, or was last.
@@ -47,10 +49,13 @@ impl<P: Port> Home<P> {
     /// Goes on with the drain; whether a stage was reached.
     pub(super) fn go_on_draining(&mut self, now: Nanos) -> bool {
         let before = self.drain.stage;
+        if before == Stage::Idle && self.next_drain().is_some_and(|due| now >= due) {
+            self.intents.drain = true;
+        }
         self.drain.stage = match before {
             Stage::Idle if self.drain_is_wanted() => Stage::Quiet,
             Stage::Quiet if self.may_drain() => {
-                self.begin_leaves();
+                self.begin_leaves(now);
                 Stage::Leaves
             }
             Stage::Leaves if self.leaves_are_written(now) => Stage::Flush(self.flushes.want(self.living())),
@@ -69,8 +74,8 @@ impl<P: Port> Home<P> {
     }
 
     /// Everything that is dirty now is due.
-    fn begin_leaves(&mut self) {
-        self.drain.serial += 1;
+    fn begin_leaves(&mut self, now: Nanos) {
+        (self.drain.serial, self.drain.due) = (self.drain.serial + 1, now + CLEAR_TIME);
         if self.map.is_copied() {
             self.intents.begin_drain();
             let homes = u64::from(self.map.volume.homes);
@@ -112,6 +117,11 @@ impl<P: Port> Home<P> {
         }
     }
 
+    /// When bits are to be cleared, if any are set.
+    pub(super) fn next_drain(&self) -> Option<Nanos> {
+        (self.map.is_copied() && !self.intents.is_clear()).then_some(self.drain.due)
+    }
+
     pub(super) fn drain_is_wanted(&self) -> bool {
         if self.map.is_copied() { self.intents.drain } else { self.lane.wants_drain() }
     }
@@ -135,3 +145,7 @@ impl<P: Port> Home<P> {
         self.intents.is_durable(page)
     }
 }
+
+/// The bit of a region that is not written to any more stays for so long at most twice: what a crash meanwhile costs is a
+/// look at the region, and clearing it costs a flush of everything.
+const CLEAR_TIME: Nanos = Nanos::from_secs(5);

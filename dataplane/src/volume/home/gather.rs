@@ -62,9 +62,11 @@ impl<P: Port> Home<P> {
                 }
             }
         };
+        // Nothing is read for what is all new.
+        let suspect = if want.is_empty() { 0 } else { self.suspects(&work, gone) };
         let gather = &mut self.works.at(index).gather;
-        (gather.want, gather.gone) = (want, gone);
-        let sources = self.sources(work.unit, want, gone);
+        (gather.want, gather.gone, gather.suspect) = (want, gone, suspect);
+        let sources = if suspect == 0 { self.sources(work.unit, want, gone) } else { all - gone };
         self.ask(now, index, sources);
         Ok(())
     }
@@ -72,7 +74,9 @@ impl<P: Port> Home<P> {
     /// Compares what was read and brings back what is missing. Whether the piece may go on; `Err` if it cannot.
     pub(super) fn gather(&mut self, now: Nanos, index: u16) -> Result<bool, Failure> {
         self.check_blocks(index);
-        match self.repair(now, index) {
+        let verdict = if self.clear_suspects(index) { self.repair(now, index) } else { Verdict::Failed };
+        self.works.at(index).gather.suspect = 0;
+        match verdict {
             Verdict::Done => Ok(true),
             Verdict::Asked => Ok(false),
             Verdict::Failed => {
@@ -135,7 +139,7 @@ impl<P: Port> Home<P> {
             assert!(self.leaves.knows(entry, place.member), "the leaves of all members that are there were read");
             let first = place.leaf + work.row;
             let leaves = (first..first + work.rows).map(|leaf| self.leaves.get(entry, place.member, leaf));
-            if leaves.into_iter().any(|leaf| leaf != Leaf::ABSENT) {
+            if work.gather.suspect != 0 || leaves.into_iter().any(|leaf| leaf != Leaf::ABSENT) {
                 let span = self.memory.shard(index, shard, work.rows);
                 let offset = place.offset + u64::from(work.row) * u64::from(BLOCK);
                 let waiter = Waiter::Work { work: index, member: place.member };
@@ -162,10 +166,15 @@ impl<P: Port> Home<P> {
             let mut bad = 0;
             for row in 0..work.rows {
                 let leaf = self.leaves.get(entry, place.member, place.leaf + work.row + row);
+                // Of a page at a level of copies all blocks were written, or none.
+                let is_lost = leaf == Leaf::ABSENT && self.map.is_copied() && self.leaves.is_marked(entry);
                 let block = self.requests.port().region_mut().bytes_mut(span.part(row * BLOCK, BLOCK));
+                let is_suspect = work.gather.suspect >> row & 1 == 1;
                 if leaf == Leaf::ABSENT {
-                    block.fill(0);
-                    bad |= u16::from(self.map.is_copied() && !self.is_blank(entry, work.unit, work.row + row)) << row;
+                    if !is_suspect {
+                        block.fill(0);
+                    }
+                    bad |= u16::from(is_lost) << row;
                 } else if Leaf::of(block, device_block(place, work.row + row), generation) != leaf {
                     bad |= 1 << row;
                 }
@@ -278,9 +287,6 @@ impl<P: Port> Home<P> {
         self.healed.blocks += 1;
         true
     }
-
-    /// Counts rows whose blocks all are what was written, and still do not belong together.
-    pub(super) fn compare_rows(&mut self, _index: u16) {}
 
     fn places(&self, unit: u64) -> [u16; SHARDS_MAX] {
         let mut members = [u16::MAX; SHARDS_MAX];

@@ -12,9 +12,18 @@ impl<P: Port> Home<P> {
     /// Takes a piece one step on; whether that was possible.
     pub(super) fn advance(&mut self, now: Nanos, index: u16) -> bool {
         let Some(work) = self.works.find(index) else { return false };
-        if work.outstanding > 0 {
+        let (busy, answered) = (work.outstanding > 0, work.answered);
+        if let Some(failure) = self.broken.filter(|_| !answered) {
+            let work = self.works.at(index);
+            let operation = work.operation;
+            work.answered = true;
+            self.answer(operation, Err(failure));
+            return true;
+        }
+        if busy {
             return false;
         }
+        let work = self.works.at(index);
         if let Some(failure) = self.broken {
             self.end_piece(index, Err(failure));
             return true;

@@ -32,10 +32,26 @@ impl<P: Port> Recovery<'_, P> {
 
     fn recover_page(&mut self, page: u64) -> Result<(), Fault> {
         let frame = self.map.frame_of(page);
-        for unit in self.map.first_unit(frame)..self.map.first_unit(frame + 1) {
-            self.recover_unit(frame, unit)?;
+        if self.is_marked(frame)? {
+            for unit in self.map.first_unit(frame)..self.map.first_unit(frame + 1) {
+                self.recover_unit(frame, unit)?;
+            }
         }
         self.write_leaves()
+    }
+
+    /// Whether any block of a page has a leaf. Before the first is written all blocks are made zeros, durably; before that
+    /// there lies what lay there before the volume was made.
+    fn is_marked(&mut self, frame: u64) -> Result<bool, Fault> {
+        let lost = self.health.lost_of(frame);
+        for member in (self.living - lost).iter() {
+            for leaf in 0..self.map.frame {
+                if self.leaf(frame, member, leaf)? != Leaf::ABSENT {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Makes the copies of one chunk the same.
@@ -57,10 +73,6 @@ impl<P: Port> Recovery<'_, P> {
             for &shard in &copies {
                 let place = self.map.shard(unit, shard);
                 leaves.push(self.leaf(frame, place.member, place.leaf + row)?);
-            }
-            // What was never written lies there as it lay before the volume was made.
-            if leaves.iter().all(|&leaf| leaf == Leaf::ABSENT) {
-                continue;
             }
             // The leaf of one copy may be newer than that of another.
             let expected = |crc: u32| leaves.iter().any(|&leaf| leaf != Leaf::ABSENT && leaf.crc() == crc);
