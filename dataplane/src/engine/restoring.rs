@@ -124,7 +124,7 @@ impl Read {
             return;
         }
         // Time between them is not counted.
-        self.ended = self.ended + next.ended.since(next.began);
+        self.ended += next.ended.since(next.began);
         self.cpu += next.cpu;
         self.workers = self.workers.max(next.workers);
         self.figures.iter_mut().zip(next.figures).for_each(|(mine, theirs)| mine.add(theirs));

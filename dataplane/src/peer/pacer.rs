@@ -39,7 +39,8 @@ impl Pacer {
         Some(self.paid_until).filter(|&until| until > now)
     }
 
-    /// A slot has started. A late start is made up for within [`CREDIT`], so that late wake-ups do not lower the rate.
+    /// A slot has started. A late start is made up for within some milliseconds, so that late wake-ups do not lower
+    /// the rate.
     pub fn spend(&mut self, now: Nanos, bytes: u32) {
         let cost = u128::from(bytes) * 1_000_000_000 / u128::from(self.rate.0.load(Ordering::Relaxed));
         let from = self.paid_until.max(now - CREDIT);

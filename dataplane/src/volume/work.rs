@@ -255,6 +255,13 @@ impl Works {
         self.all().any(|other| other.ticket < work.ticket && other.conflicts(work))
     }
 
+    /// Whether a piece that was made before it waits for room in the log.
+    pub(super) fn overtakes_for_room(&self, index: u16) -> bool {
+        let Some(work) = self.find(index) else { return false };
+        let waits = |other: &Work| other.stage == Stage::Record && other.change.computed && !other.change.begun;
+        self.all().any(|other| other.ticket < work.ticket && waits(other))
+    }
+
     /// The last ticket that was given.
     pub(super) fn last_ticket(&self) -> u64 {
         self.tickets

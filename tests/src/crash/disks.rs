@@ -173,7 +173,7 @@ impl Port for Recorder {
     fn wake(&mut self, _whom: Bell) {}
 
     fn submit(&mut self, _next: Next) -> io::Result<()> {
-        self.now = self.now + Nanos(1000);
+        self.now += Nanos(1000);
         let mut batch = Batch::default();
         while let Some(request) = self.pushed.pop_front() {
             let result = self.execute(request, &mut batch);

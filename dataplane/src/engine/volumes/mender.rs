@@ -46,7 +46,7 @@ impl Mender {
             if let Some(until) = self.pacer.as_ref().and_then(|pacer| pacer.holds_until(now)) {
                 return Some(until);
             }
-            let Some(operation) = home.begin() else { return None };
+            let operation = home.begin()?;
             match self.what {
                 Mending::Scrub => home.scrub(operation, page),
                 Mending::Rebuild => home.rebuild(operation, page),

@@ -28,6 +28,10 @@ use crate::volume::work::{Kind, Work};
 impl<P: Port> Home<P> {
     /// Lays the record down; whether that was possible.
     pub(super) fn begin_record(&mut self, now: Nanos, index: u16) -> bool {
+        // Whoever needs much room must not be overtaken for ever by those who need little.
+        if self.works.overtakes_for_room(index) {
+            return false;
+        }
         let work = *self.works.at(index);
         let mirrors = self.mirrors(index);
         let (data, partial) = (work.members.count() * work.rows, work.change.parities.count() * work.rows);
