@@ -38,8 +38,8 @@ pub struct Ask {
     pub operation: Operation,
     /// With fewer bytes the answer is not whole; an input may end before the block that was asked for does.
     pub needed: u32,
-    /// A read that is refused goes on block by block, so that no more is missing than must be. The answer is still that it
-    /// was refused, and what is in memory where a block was refused is no better than any other wrong one.
+    /// A read that is refused goes on block by block, and what is refused then is filled with ones: no leaf is like that.
+    /// The answer is still that it was refused.
     pub by_block: bool,
 }
 
@@ -172,7 +172,12 @@ impl<P: Port, W: Copy> Requests<P, W> {
         let (failure, todo) = match (row.refused, result, row.ask.operation) {
             (None, Err(failure), Operation::Read(_)) if row.ask.by_block => (failure, row.ask),
             (None, result, _) => return Some(result),
-            (Some(on), ..) => on,
+            (Some((failure, todo)), result, operation) => {
+                if let (Err(_), Operation::Read(span)) = (result, operation) {
+                    self.port.region_mut().bytes_mut(span).fill(0xFF);
+                }
+                (failure, todo)
+            }
         };
         let Operation::Read(span) = todo.operation else { return Some(Err(failure)) };
         if span.bytes == 0 {

@@ -141,9 +141,6 @@ impl<P: Port> Home<P> {
             let leaves = (first..first + work.rows).map(|leaf| self.leaves.get(entry, place.member, leaf));
             if work.gather.suspect != 0 || leaves.into_iter().any(|leaf| leaf != Leaf::ABSENT) {
                 let span = self.memory.shard(index, shard, work.rows);
-                // What an earlier piece has left here must not stand for a block that cannot be read.
-                let bytes = self.requests.port().region_mut().bytes_mut(span);
-                bytes.chunks_exact_mut(BLOCK as usize).for_each(|block| block[..POISON.len()].copy_from_slice(&POISON));
                 let offset = place.offset + u64::from(work.row) * u64::from(BLOCK);
                 let waiter = Waiter::Work { work: index, member: place.member };
                 let requests = self.push(now, waiter, offset, span, false);
@@ -331,6 +328,3 @@ pub(super) fn after_gather(kind: Kind) -> Stage {
         Kind::Rebuild => Stage::InPlace,
     }
 }
-
-/// The start of a block that was not read.
-const POISON: [u8; 8] = *b"not read";
