@@ -17,10 +17,10 @@ fn no_crash_of_two_changes_of_a_row_breaks_a_promise() {
 #[test]
 fn no_crash_of_an_array_breaks_a_promise() {
     let mut visited = 0;
-    for seed in 0..15 {
+    for seed in 0..8 {
         visited += arrays::enumerate(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}")).states;
     }
-    assert!(visited > 10_000, "{visited}");
+    assert!(visited > 5_000, "{visited}");
 }
 
 #[test]

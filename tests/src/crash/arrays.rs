@@ -349,6 +349,6 @@ const OPTIONS: Options = Options {
 };
 const PAGES: u64 = 3;
 const REGION_BYTES: usize = 8 << 20;
-const SECOND_EACH: u64 = 50;
+const SECOND_EACH: u64 = 300;
 const SOME_TURNS: u32 = 12;
 const MANY_TURNS: u32 = 400;
