@@ -462,13 +462,15 @@ impl Running<'_> {
                 self.fuse.reach(Moment::Committing(u32::try_from(engine.committed).expect("a few sets")), world);
             }
         }
-        let died = self.fuse.died(world).len() as u64;
+        let died = self.fuse.died(world);
         let phase = match engine {
             Some(engine) if engine.committing => Kind::DiskDiedCommitting,
             Some(engine) if engine.ledger.is_some() => Kind::DiskDiedWriting,
             _ => Kind::DiskDiedIdle,
         };
-        self.tally.add(phase, died);
+        self.tally.add(phase, died.len() as u64);
+        // Whatever it was doing has failed, and it may count as failed when it comes back.
+        died.into_iter().for_each(|disk| self.stage.roster.doubt(world, disk));
         Ok(())
     }
 }

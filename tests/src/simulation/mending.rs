@@ -219,7 +219,9 @@ impl Mending<'_> {
         let (fuse, tally) = (&mut self.fuse, &mut *self.tally);
         let mut erred = Vec::new();
         let mut note = |started: &Started| {
-            tally.add(phase, fuse.died(&world).len() as u64);
+            let died = fuse.died(&world);
+            tally.add(phase, died.len() as u64);
+            erred.extend(died);
             erred.extend(started.result.is_err().then_some(started.disk));
             Ok(())
         };
@@ -298,8 +300,10 @@ impl Mending<'_> {
                 self.stage.roster.doubt(&world, started.disk);
             }
         }
-        let died = self.fuse.died(&world).len() as u64;
-        self.tally.add(self.phase, died);
+        let died = self.fuse.died(&world);
+        self.tally.add(self.phase, died.len() as u64);
+        // Whatever it was doing has failed, and it may count as failed when it comes back.
+        died.into_iter().for_each(|disk| self.stage.roster.doubt(&world, disk));
         Ok(wrote)
     }
 }

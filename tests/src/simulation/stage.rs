@@ -67,8 +67,8 @@ impl Stage {
         for place in 1..disks.len() {
             disks.swap(place, pick(random, place as u64 + 1));
         }
-        let spared = self.roster.members().is_empty() || !self.roster.survives(&self.world, None);
-        if !spared && random.below(2) == 0 {
+        let spared = || self.roster.members().is_empty() || !self.roster.survives(&self.world, None);
+        if !spared() && random.below(2) == 0 {
             disks.retain(|&disk| !self.world.is_dead(disk));
         }
         loop {
@@ -77,8 +77,8 @@ impl Stage {
             let mut port = self.world.port_to(&all, OPENING_BYTES, 16 * u32::from(self.life.geometry.members()));
             let pool = attempt(&members, &mut port);
             let dead = |disk: &usize| self.world.is_dead(*disk);
-            if matches!(pool, Err(PoolError::Unsure { .. })) && !spared && disks.iter().any(dead) {
-                // As the sentence says: go on without it by not naming it.
+            if matches!(pool, Err(PoolError::Unsure { .. })) && !spared() && disks.iter().any(dead) {
+                // As the sentence says: go on without it by not naming it. One that died just now may be needed.
                 disks.retain(|disk| !dead(disk));
                 continue;
             }
