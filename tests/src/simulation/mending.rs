@@ -256,7 +256,7 @@ impl Mending<'_> {
         if healed.damaged > 0 && !roster.is_rotten() && !disturbed {
             return Err(format!("nothing is wrong, and {} blocks were mended", healed.damaged));
         }
-        match healed.damaged == 0 && roster.is_surely_rotten() {
+        match healed.damaged == 0 && roster.is_surely_rotten(&world) {
             true => Err("bits were flipped, and nothing was found".to_owned()),
             false => Ok(()),
         }

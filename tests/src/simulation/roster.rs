@@ -46,6 +46,13 @@ pub struct Rot {
     pub byte: u8,
 }
 
+impl Rot {
+    /// Whether the byte is still not what was written.
+    fn is_there(&self, world: &World) -> bool {
+        world.peek(self.disk, self.offset, 1) != [self.byte]
+    }
+}
+
 impl Roster {
     /// Of a pool that nobody has seen yet.
     pub fn new(geometry: Geometry) -> Roster {
@@ -190,9 +197,9 @@ impl Roster {
         !self.rot.is_empty()
     }
 
-    /// Whether something has rotted on a disk that counts for certain.
-    pub fn is_surely_rotten(&self) -> bool {
-        self.rot.iter().any(|rot| self.whole.contains(&rot.disk))
+    /// Whether something has rotted on a disk that counts for certain, and was not mended since by a run that failed.
+    pub fn is_surely_rotten(&self, world: &World) -> bool {
+        self.rot.iter().any(|rot| self.whole.contains(&rot.disk) && rot.is_there(world))
     }
 
     /// A byte rots.
@@ -208,7 +215,7 @@ impl Roster {
     /// # Errors
     /// Something is not.
     pub fn mended(&mut self, world: &World) -> Result<(), String> {
-        let rotten = |rot: &&Rot| self.whole.contains(&rot.disk) && world.peek(rot.disk, rot.offset, 1) != [rot.byte];
+        let rotten = |rot: &&Rot| self.whole.contains(&rot.disk) && rot.is_there(world);
         match self.rot.iter().find(rotten) {
             Some(rot) => Err(format!("all was mended, and disk {} is still rotten at {}", rot.disk, rot.offset)),
             None => {
