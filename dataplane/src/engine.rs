@@ -38,6 +38,7 @@ mod crew;
 mod mending;
 mod metadata;
 mod offloading;
+pub mod raw;
 mod report;
 mod restoring;
 pub mod sizing;

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use bireme_control::raid::geometry::Geometry;
 use bireme_control::raid::health::Health;
 
-use self::error::PoolError;
+use self::error::{PoolError, device};
 use self::inspect::{Device, look};
 use self::roll::{Found, Place, Roll, call};
 use crate::layout::{LENGTHS_BYTES, Layout};
@@ -298,6 +298,10 @@ impl Pool {
         if traces.is_none() {
             members.iter().zip(0..).try_for_each(|(member, file)| inspect::wipe(member, file, port))?;
         }
+        for (member, file) in members.iter().zip(0..) {
+            // As in an opening: an attempt before may have left superblocks that are not durable.
+            Blocking::new(port).flush(file).map_err(device(&member.path))?;
+        }
         let uuid = new_uuid()?;
         let entry = |member: &Member| {
             let bytes = inspect::whole_blocks(member.bytes);
@@ -385,6 +389,9 @@ impl Pool {
         let sets = pool.newest_set().map_or(0, |set| set.pages);
         load.check(pool.geometry(), pool.free.count(), pool.free.count() + sets)?;
         pool.fail_absent();
+        // The newest superblocks may be those of a process that was killed before it flushed them: others must not be
+        // written beside them before they are durable, or a loss of power could tear both.
+        pool.flush_all(port)?;
         // Mirrors are the same after an orderly close, and then the first is the one that was read.
         let copy = !clean || pool.active().next() != Some(pool.source);
         pool.newest.clean = false;

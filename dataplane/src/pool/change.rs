@@ -231,6 +231,10 @@ impl Pool {
     /// The newest table is durable on all that take part.
     pub(crate) fn confirm(&mut self) {
         self.quorum = self.newest.counted_members().collect();
+        for place in self.places.iter_mut().flatten() {
+            place.slots = place.slots.map(|slot| 1 - slot);
+            place.generation = self.newest.generation;
+        }
     }
 
     /// Marks members as failed that are not there. Whoever is not there may be ahead: the generation leaps over it.
@@ -291,19 +295,19 @@ impl Pool {
         }
     }
 
-    /// The superblocks of the next generation, each for the slot that does not hold the newest at that end.
+    /// The superblocks of the next generation, each for the slot that does not hold the newest durable one at that end.
+    /// Those of an attempt that was not confirmed are written over: were the other slot taken instead, a loss of power
+    /// could tear both.
     pub(crate) fn inscribe(&mut self) -> Vec<Inscription> {
         self.newest.generation += 1;
         let mut inscriptions = Vec::new();
-        for (row, place) in self.places.iter_mut().enumerate() {
+        for (row, place) in self.places.iter().enumerate() {
             let Some(place) = place else { continue };
             self.newest.device = self.newest.rows[row].uuid;
-            place.slots = place.slots.map(|slot| 1 - slot);
             let zones = zones(self.newest.rows[row].bytes);
-            let offset = |end: usize| zones[end] + u64::from(place.slots[end]) * SUPERBLOCK_BYTES as u64;
+            let offset = |end: usize| zones[end] + u64::from(1 - place.slots[end]) * SUPERBLOCK_BYTES as u64;
             let (offsets, bytes) = ([offset(0), offset(1)], self.newest.encode());
             inscriptions.push(Inscription { file: place.file, offsets, bytes, before: place.generation });
-            place.generation = self.newest.generation;
         }
         inscriptions
     }

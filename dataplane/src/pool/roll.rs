@@ -31,9 +31,9 @@ pub(super) struct Place {
     /// The port's file.
     pub(super) file: u16,
     pub(super) path: PathBuf,
-    /// At each end, which slot holds the newest superblock.
+    /// At each end, which slot holds the newest durable superblock.
     pub(super) slots: [u8; 2],
-    /// Of its newest superblock.
+    /// Of its newest durable superblock.
     pub(super) generation: u64,
 }
 

@@ -4,6 +4,7 @@ use bireme_control::raid::geometry::Level;
 
 use super::*;
 use crate::layout::zones;
+use crate::port::Operation;
 use crate::port::simulated::{Simulated, World};
 
 mod degraded;
@@ -47,6 +48,38 @@ fn a_pool_is_made_on_blank_devices_and_opened_in_any_order() {
     assert_eq!((pool.uuid(), pool.order()), (uuid, [Some(1), Some(0)].as_slice()));
     assert!(pool.generation() > generation);
     assert_eq!(pool.paths()[0], PathBuf::from("/dev/test1"));
+}
+
+#[test]
+fn the_newest_durable_superblock_is_never_written_over() {
+    let world = World::new(1, &SIZES);
+    let mut pool = create(&world, &members(&SIZES)).expect("blank devices");
+    let offsets = |pool: &mut Pool| -> Vec<[u64; 2]> { pool.inscribe().iter().map(|own| own.offsets).collect() };
+    // An attempt that nobody knows to be durable is written over by the next one.
+    let (first, second) = (offsets(&mut pool), offsets(&mut pool));
+    assert_eq!(first, second);
+    pool.confirm();
+    let third = offsets(&mut pool);
+    assert!(first.iter().flatten().zip(third.iter().flatten()).all(|(one, other)| one != other), "{first:?} {third:?}");
+}
+
+#[test]
+fn an_opening_makes_durable_what_it_finds_before_it_writes() {
+    let world = World::new(1, &SIZES);
+    let given = members(&SIZES);
+    create(&world, &given).and_then(|pool| pool.close(&mut port(&world))).expect("sound devices");
+    world.watch();
+    world.take_started();
+    create(&world, &given).expect("our own");
+    let mut flushed = [false; SIZES.len()];
+    for started in world.take_started() {
+        match started.request.operation {
+            Operation::Flush => flushed[started.disk] = true,
+            Operation::Write(_) => assert!(flushed[started.disk], "{started:?}"),
+            _ => {}
+        }
+    }
+    assert_eq!(flushed, [true; SIZES.len()]);
 }
 
 #[test]

@@ -247,7 +247,8 @@ fn a_member_may_be_lost_at_every_step() {
     for close in [false, true] {
         let steps = life(&World::new(0, &SIZES), 0, close).expect("sound devices");
         for step in 1..=steps {
-            let world = World::new(step, &SIZES);
+            // The seed of the life that was counted: another one has other short answers, and so other steps.
+            let world = World::new(0, &SIZES);
             life(&world, step, close).unwrap_or_else(|error| panic!("step {step}: {error}"));
             let world = world.reboot();
             let mut pool = Pool::open(&members(), &mut port(&world)).expect("one mirror is enough");

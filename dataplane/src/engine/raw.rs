@@ -1,0 +1,232 @@
+//! Raw devices under a load: one pinned thread per peer, each with a port of its own, and a client that says what is done.
+//!
+//! ```text
+//!   thread of a peer:   client's turn (reap, record, push) ─▶ submit, sleep ─▶ client's turn ...   until it is done
+//!   main:               ticks every so often, until the last thread has ended
+//! ```
+//!
+//! These are the threads, rings, buffers and clocks of all other work of the engine, without pages and metadata on the
+//! devices. Nothing is shared but two flags, which a turn reads.
+
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use bireme_control::units::Nanos;
+use core_affinity::CoreId;
+
+use super::volumes::client::Step;
+use super::{Config, EngineError, Handles, failed, report, sizing, threads};
+use crate::buffer::{REGION_BYTES_MAX, Region};
+use crate::device::Device;
+use crate::message::Failure;
+use crate::port::uring::{Bells, Effective, SetupError, Uring, Wishes, queue_bytes};
+use crate::port::{Bell, Next, Port};
+use crate::telemetry::{State, Stopwatch, TimeStates};
+
+/// What one peer does with its devices.
+pub trait Client<P: Port>: Send {
+    /// Takes what has ended, and asks for more; nothing more when `stopping`. The stopwatch is in [`State::Turn`], and
+    /// must be again afterwards.
+    ///
+    /// # Errors
+    /// It cannot go on, and the run ends.
+    fn turn(&mut self, port: &mut P, stopwatch: &mut Stopwatch, stopping: bool) -> Result<Step, Failure>;
+}
+
+/// What a run is built from.
+#[derive(Debug)]
+pub struct RawJob {
+    /// The devices; requests name them by their places here.
+    pub devices: Vec<Device>,
+    /// Memory for the requests of one peer, in bytes.
+    pub region_bytes: u64,
+    /// The most requests that one peer has in flight.
+    pub requests: u32,
+}
+
+/// A run that has ended, whatever it was that ended it.
+#[derive(Debug)]
+pub struct Ran<C> {
+    /// Each peer.
+    pub peers: Vec<Peer<C>>,
+    /// CPU time of the whole process, of all its threads and of the kernel for them.
+    pub cpu: Nanos,
+    /// Kernel workers seen.
+    pub workers: u32,
+    /// What was asked for and was changed, in sentences.
+    pub notes: Vec<String>,
+    /// The operator has interrupted it.
+    pub stopped: bool,
+}
+
+/// One peer at the end.
+#[derive(Debug)]
+pub struct Peer<C> {
+    /// Its client.
+    pub client: C,
+    /// The core that its thread was pinned to.
+    pub core: Option<usize>,
+    /// Where its time went.
+    pub times: TimeStates,
+    /// What the kernel granted its ring.
+    pub effective: Effective,
+    failure: Option<Failure>,
+}
+
+/// Lets one client per peer do its work, and calls `tick` at least every `interval` meanwhile.
+///
+/// # Errors
+/// A sentence for the operator.
+pub fn drive<C: Client<Uring>>(
+    job: &RawJob,
+    config: &Config,
+    handles: &Handles,
+    clients: Vec<C>,
+    interval: Duration,
+    mut tick: impl FnMut(),
+) -> Result<Ran<C>, EngineError> {
+    let (cores, note) = threads::cores(config)?;
+    fits(job, config.peers)?;
+    let crew = Crew {
+        job,
+        config,
+        handles,
+        failing: AtomicBool::new(false),
+        origin: Instant::now(),
+        bells: Bells::new(config.peers),
+    };
+    let cpu = report::cpu_time();
+    let mut workers = 0;
+    let peers: Option<Vec<Peer<C>>> = std::thread::scope(|scope| {
+        let (mut gate, mut started) = (threads::Gate::new(), Vec::new());
+        let (alive, ended) = channel::<()>();
+        for ((client, index), &core) in clients.into_iter().zip(0u16..).zip(&cores) {
+            let (start, alive, crew) = (gate.start(), alive.clone(), &crew);
+            let body = move || {
+                let _alive = alive;
+                crew.live(index, core, client, start)
+            };
+            started.push(threads::spawn(scope, format!("peer {index}"), body)?);
+        }
+        drop(alive);
+        gate.open()?;
+        while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+            workers = workers.max(report::iou_workers());
+            tick();
+        }
+        // All are joined before any is looked at.
+        let peers: Vec<Option<Peer<C>>> = started.into_iter().map(|thread| thread.join().ok().flatten()).collect();
+        Ok::<_, EngineError>(peers.into_iter().collect())
+    })?;
+    tick();
+    let cpu = report::cpu_time() - cpu;
+    let peers = peers.ok_or(EngineError::Died)?;
+    if let Some(failure) = peers.iter().find_map(|peer| peer.failure) {
+        let paths: Vec<PathBuf> = job.devices.iter().map(|device| device.path().into()).collect();
+        return Err(failed(failure, &paths, None, "the run has ended".to_owned()));
+    }
+    let stopped = handles.stop.load(Ordering::Acquire);
+    Ok(Ran { peers, cpu, workers, notes: note.into_iter().collect(), stopped })
+}
+
+/// Whether rings can register so much, and the process may lock it.
+fn fits(job: &RawJob, peers: u16) -> Result<(), sizing::SizingError> {
+    let (depth, bytes) = (job.requests, job.region_bytes);
+    if bytes > u64::from(REGION_BYTES_MAX) || u64::from(depth) > sizing::REQUESTS_MAX {
+        let slot_bytes = bytes / u64::from(depth.max(1));
+        return Err(sizing::SizingError::Depth { depth, slot_bytes, bytes, requests: u64::from(depth) });
+    }
+    let region = usize::try_from(bytes).map_or(u64::MAX, |bytes| Region::mapped_bytes(bytes) as u64);
+    let bytes = (region + queue_bytes(depth)) * u64::from(peers);
+    match sizing::locked_memory_limit().filter(|&limit| bytes > limit) {
+        Some(limit) => Err(sizing::SizingError::Locked { peers, depth, bytes, limit }),
+        None => Ok(()),
+    }
+}
+
+/// What the threads of one run share. It outlives them.
+struct Crew<'a> {
+    job: &'a RawJob,
+    config: &'a Config,
+    handles: &'a Handles,
+    /// A peer cannot go on.
+    failing: AtomicBool,
+    origin: Instant,
+    bells: Bells,
+}
+
+impl Crew<'_> {
+    /// A peer's thread: pins itself, builds its port, and takes turns until its client is done.
+    fn live<C: Client<Uring>>(
+        &self,
+        index: u16,
+        core: Option<CoreId>,
+        mut client: C,
+        start: threads::Start,
+    ) -> Option<Peer<C>> {
+        // Before the memory is touched, so that it comes from this core's node.
+        let core = core.filter(|&core| core_affinity::set_for_current(core)).map(|core| core.id);
+        let mut port = start.wait(self.port(index))?;
+        let effective = port.effective().clone();
+        let mut stopwatch = Stopwatch::new(port.now(), State::Turn);
+        let failure = self.take_turns(&mut port, &mut client, &mut stopwatch).err();
+        if failure.is_some() {
+            self.failing.store(true, Ordering::Release);
+        }
+        stopwatch.switch(port.now(), State::Idle);
+        drain(&mut port, self.config.hang_limit);
+        threads::take_out_system_time(&mut stopwatch);
+        Some(Peer { client, core, times: stopwatch.totals(), effective, failure })
+    }
+
+    fn take_turns<C: Client<Uring>>(
+        &self,
+        port: &mut Uring,
+        client: &mut C,
+        stopwatch: &mut Stopwatch,
+    ) -> Result<(), Failure> {
+        loop {
+            let stopping = self.handles.stop.load(Ordering::Acquire);
+            if self.failing.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            let next = match client.turn(port, stopwatch, stopping)? {
+                Step::Done => return Ok(()),
+                Step::On(next) => next,
+            };
+            let state = match (next, port.in_flight()) {
+                (Next::Ready, _) => State::Kernel,
+                (_, 0) => State::Idle,
+                _ => State::Devices,
+            };
+            stopwatch.switch(port.now(), state);
+            port.submit(next).map_err(|error| Failure::Port { errno: error.raw_os_error().unwrap_or(libc::EIO) })?;
+            stopwatch.switch(port.now(), State::Turn);
+        }
+    }
+
+    fn port(&self, index: u16) -> Result<Uring, SetupError> {
+        let files: Vec<Option<BorrowedFd<'_>>> = self.job.devices.iter().map(|device| Some(device.as_fd())).collect();
+        Uring::new(&Wishes {
+            files: &files,
+            region_bytes: usize::try_from(self.job.region_bytes).expect("at most 1 GiB"),
+            limit: self.job.requests,
+            weave_pieces: 0,
+            origin: self.origin,
+            bells: self.bells.clone(),
+            bell: Bell(index),
+            patience: self.config.hang_limit,
+        })
+    }
+}
+
+/// Waits for what is in flight: nobody else may use the devices before.
+fn drain(port: &mut Uring, patience: Nanos) {
+    let until = port.now() + patience;
+    while port.in_flight() > 0 && port.now() < until && port.submit(Next::At(until)).is_ok() {
+        while port.reap().is_some() {}
+    }
+}
