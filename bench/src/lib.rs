@@ -10,6 +10,7 @@
 pub mod array;
 pub mod balance;
 mod blkio;
+pub mod device;
 pub mod environment;
 pub mod parity;
 pub mod peer_rate;

@@ -13,7 +13,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,8 @@ pub enum Kind {
     Block,
     /// A regular file.
     File,
+    /// The null device, which takes everything and keeps nothing: for what the rest costs.
+    Null,
 }
 
 /// What transfers must be multiples of.
@@ -102,6 +104,21 @@ impl Device {
         }
         let kind = if matches!(identity, Identity::Block(_)) { Kind::Block } else { Kind::File };
         Ok(Device { file, path: path.into(), kind, identity, bytes, alignment, logical_block_bytes })
+    }
+
+    /// Opens the null device, as one of so many bytes. It is no device for anything but measurements of the way to it.
+    pub fn open_null(path: impl AsRef<Path>, bytes: u64) -> Result<Device, DeviceError> {
+        let path = path.as_ref();
+        let failed = |doing| move |source| DeviceError::Io { doing, path: path.into(), source };
+        if !is_null(path) {
+            return Err(DeviceError::WrongKind { path: path.into(), kind: "character device" });
+        }
+        let opened = OpenOptions::new().write(true).custom_flags(libc::O_CLOEXEC).open(path);
+        let file = opened.map_err(failed("opening"))?;
+        let metadata = file.metadata().map_err(failed("looking up"))?;
+        let identity = Identity::File { device: metadata.dev(), inode: metadata.ino() };
+        let alignment = Alignment { memory: BLOCK, offset: BLOCK, known: false };
+        Ok(Device { file, path: path.into(), kind: Kind::Null, identity, bytes, alignment, logical_block_bytes: BLOCK })
     }
 
     /// Opens several devices that share no byte; all or none.
@@ -158,6 +175,12 @@ impl Device {
     pub fn facts(&self) -> DeviceFacts {
         DeviceFacts::of(self)
     }
+}
+
+/// Whether a path leads to the null device, whatever it is called.
+pub fn is_null(path: &Path) -> bool {
+    let metadata = std::fs::metadata(path);
+    metadata.is_ok_and(|found| found.file_type().is_char_device() && found.rdev() == nix::sys::stat::makedev(1, 3))
 }
 
 /// What a path leads to, by its metadata: nothing is opened, as opening a FIFO or a tape has effects.

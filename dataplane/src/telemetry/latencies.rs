@@ -37,6 +37,14 @@ impl Latencies {
         self.max = self.max.max(latency);
     }
 
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        if self.count > 0 {
+            self.buckets.fill(0);
+            (self.count, self.sum, self.max) = (0, 0, Nanos::ZERO);
+        }
+    }
+
     /// Adds what another peer counted.
     pub fn merge(&mut self, other: &Latencies) {
         for (mine, theirs) in self.buckets.iter_mut().zip(other.buckets.iter()) {

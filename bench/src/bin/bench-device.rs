@@ -1,0 +1,35 @@
+//! Devices under a load; see `bench-device --help`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use bireme_bench::device::{self, Options};
+use clap::Parser;
+
+/// Drives block devices or files with reads and writes: operations per second, throughput, latencies.
+///
+/// Reads need no permission. Writes overwrite what is there: devices in use are refused always, and those that hold something
+/// without --destroy-data.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+    /// Write the JSON to this file; "-" is standard output, in place of the table.
+    #[arg(long, value_name = "FILE|-")]
+    json: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match device::measure(&cli.options) {
+        Ok((text, _)) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(sentence) => {
+            eprintln!("bench-device: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}

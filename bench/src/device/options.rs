@@ -1,0 +1,293 @@
+//! What operators write for `bench-device`; the comments are what `--help` shows.
+
+use std::path::PathBuf;
+
+use bireme_control::units::Nanos;
+use clap::{Args, ValueEnum};
+
+use super::addresses::Order;
+use super::arrivals::Arrivals;
+use super::load::{Load, Mix, Span};
+use crate::size;
+
+/// The line.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// Block devices or files; /dev/null takes writes, to measure what everything but the device costs. Each peer works on
+    /// its share of them in turn; peers beyond the number of devices share them.
+    #[arg(value_name = "PATH", required = true)]
+    pub devices: Vec<PathBuf>,
+    /// What is done, in the order of addresses or at random ones.
+    #[arg(long, value_name = "PATTERN", value_enum, default_value = "randread")]
+    pub rw: Pattern,
+    /// Of the mixed patterns: how many of a hundred requests are reads.
+    #[arg(long, value_name = "PERCENT", default_value_t = 70, value_parser = clap::value_parser!(u64).range(0..=100))]
+    pub read_percent: u64,
+    /// Bytes of one request; or several sizes, each with how many of a hundred: 4KiB:70,64KiB:30.
+    #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = parse_sizes)]
+    pub bs: Sizes,
+    /// The part of each device that is used, as FROM..TO; either may be left out.
+    #[arg(long, value_name = "RANGE", value_parser = parse_region)]
+    pub region: Option<(u64, u64)>,
+    /// Which places at random: `uniform`, `zipf:THETA` (place k as often as 1/k^THETA), or `hot:90/10` (90 of a hundred
+    /// requests go to 10 of a hundred places).
+    #[arg(long, value_name = "LAW", default_value = "uniform", value_parser = parse_distribution)]
+    pub distribution: Distribution,
+    /// Requests that each peer keeps in flight.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=16384))]
+    pub depth: u32,
+    /// How many peers, each a thread with a core of its own.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub peers: u16,
+    /// The cores of the peers, by comma. Default: all that this process may use, in turn.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub cores: Vec<usize>,
+    /// Requests that a peer hands to the kernel at once, at most.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_submit: u32,
+    /// Completions that a peer waits for at once, for at most 100 us: fewer wake-ups, and latencies up to that much longer.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_complete: u32,
+    /// Start so many requests per second, all peers together, whatever the device does (open loop). Without it the next one
+    /// starts when one has ended (closed loop).
+    #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate)]
+    pub arrival_rate: Option<f64>,
+    /// How arrivals are spread over time.
+    #[arg(long, value_enum, default_value = "poisson", requires = "arrival_rate")]
+    pub arrivals: Spread,
+    /// How long is measured, after the warm-up: 10s, 500ms, 2m.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+    pub runtime: Nanos,
+    /// How long before that is not counted.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_time)]
+    pub warmup: Nanos,
+    /// End when so many bytes were asked for, all peers together, instead of after a time.
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, conflicts_with = "runtime")]
+    pub bytes: Option<u64>,
+    /// Each peer flushes after so many writes.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub flush_every: Option<u32>,
+    /// Figures are kept for spans of this length.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_time)]
+    pub interval: Nanos,
+    /// Permit to overwrite devices and files that hold something; blank ones need no permission.
+    #[arg(long)]
+    pub destroy_data: bool,
+    /// Addresses, directions, arrivals and data derive from this number.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// What is done in which order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lower")]
+pub enum Pattern {
+    /// Reads in order.
+    Read,
+    /// Writes in order.
+    Write,
+    /// Reads at random.
+    RandRead,
+    /// Writes at random.
+    RandWrite,
+    /// Both in order.
+    Rw,
+    /// Both at random.
+    RandRw,
+}
+
+impl Pattern {
+    /// As it is written on the line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pattern::Read => "read",
+            Pattern::Write => "write",
+            Pattern::RandRead => "randread",
+            Pattern::RandWrite => "randwrite",
+            Pattern::Rw => "rw",
+            Pattern::RandRw => "randrw",
+        }
+    }
+
+    fn is_random(self) -> bool {
+        matches!(self, Pattern::RandRead | Pattern::RandWrite | Pattern::RandRw)
+    }
+}
+
+/// How arrivals are spread over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lower")]
+pub enum Spread {
+    /// At equal distances.
+    Constant,
+    /// At random, each independent of all others.
+    Poisson,
+}
+
+/// Sizes of requests, each with how many of a hundred.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sizes(pub Vec<(u32, u64)>);
+
+/// How often which place is chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Distribution {
+    /// All alike.
+    Uniform,
+    /// By Zipf's law with this exponent.
+    Zipf(f64),
+    /// So many of a hundred requests go to so many of a hundred places.
+    Hot(u32, u32),
+}
+
+impl Options {
+    /// What the peers do; an error is a sentence.
+    pub(super) fn load(&self) -> Result<Load, String> {
+        let order = match (self.rw.is_random(), self.distribution) {
+            (false, Distribution::Uniform) => Order::Sequential,
+            (false, _) => {
+                return Err("--distribution is for random patterns: choose randread, randwrite or randrw".to_owned());
+            }
+            (true, Distribution::Uniform) => Order::Uniform,
+            (true, Distribution::Zipf(theta)) => Order::Zipf { theta },
+            (true, Distribution::Hot(requests, places)) => {
+                Order::HotSpot { requests: requests * 10, places: places * 10 }
+            }
+        };
+        let reads = match self.rw {
+            Pattern::Read | Pattern::RandRead => 100,
+            Pattern::Write | Pattern::RandWrite => 0,
+            Pattern::Rw | Pattern::RandRw => self.read_percent,
+        };
+        let peers = u64::from(self.peers);
+        let each = self.arrival_rate.map(|rate| rate / f64::from(self.peers));
+        let arrivals = match (each, self.arrivals) {
+            (None, _) => Arrivals::Closed,
+            (Some(per_s), Spread::Constant) => Arrivals::Constant { per_s },
+            (Some(per_s), Spread::Poisson) => Arrivals::Poisson { per_s },
+        };
+        Ok(Load {
+            mix: Mix { reads, trims: 0 },
+            sizes: self.bs.0.clone(),
+            order,
+            region: self.region.unwrap_or((0, u64::MAX)),
+            depth: self.depth,
+            batch_submit: self.batch_submit.min(self.depth),
+            batch_complete: self.batch_complete.min(self.depth),
+            arrivals,
+            warm_up: self.warmup,
+            span: self.bytes.map_or(Span::Time(self.runtime), |bytes| Span::Bytes(bytes.div_ceil(peers))),
+            flush_every: self.flush_every,
+            seed: self.seed,
+        })
+    }
+}
+
+fn parse_sizes(text: &str) -> Result<Sizes, String> {
+    let size = |text: &str| -> Result<u32, String> {
+        let bytes = size::parse(text).map_err(|error| error.to_string())?;
+        let good = bytes > 0 && bytes.is_multiple_of(512) && bytes <= BS_MAX;
+        u32::try_from(bytes)
+            .ok()
+            .filter(|_| good)
+            .ok_or_else(|| format!("requests of {bytes} bytes cannot be made: choose a multiple of 512 up to 16MiB"))
+    };
+    if !text.contains(':') {
+        return Ok(Sizes(vec![(size(text)?, 100)]));
+    }
+    let part = |part: &str| -> Result<(u32, u64), String> {
+        let (bytes, share) =
+            part.split_once(':').ok_or_else(|| format!("'{part}' lacks its share, such as 4KiB:70"))?;
+        let share = share.parse().map_err(|_| format!("'{share}' is no whole number of a hundred"))?;
+        Ok((size(bytes)?, share))
+    };
+    let parts = text.split(',').map(part).collect::<Result<Vec<_>, _>>()?;
+    match parts.iter().map(|(_, share)| share).sum::<u64>() {
+        100 => Ok(Sizes(parts)),
+        sum => Err(format!("the shares of '{text}' sum to {sum}: make them 100")),
+    }
+}
+
+fn parse_region(text: &str) -> Result<(u64, u64), String> {
+    let wrong = || format!("'{text}' is no range: write FROM..TO, such as 1GiB..3GiB, 1GiB.. or ..3GiB");
+    let (from, to) = text.split_once("..").ok_or_else(wrong)?;
+    let bound = |text: &str, missing: u64| match text.trim() {
+        "" => Ok(missing),
+        text => size::parse(text).map_err(|error| error.to_string()),
+    };
+    let (from, to) = (bound(from, 0)?, bound(to, u64::MAX)?);
+    let aligned = from.is_multiple_of(4096) && (to == u64::MAX || to.is_multiple_of(4096));
+    match from < to {
+        true if aligned => Ok((from, to)),
+        true => Err(format!("the bounds of '{text}' must be multiples of 4KiB")),
+        false => Err(wrong()),
+    }
+}
+
+fn parse_distribution(text: &str) -> Result<Distribution, String> {
+    let wrong = || format!("'{text}' is no distribution: write uniform, zipf:1.1 or hot:90/10");
+    if text == "uniform" {
+        return Ok(Distribution::Uniform);
+    }
+    if let Some(theta) = text.strip_prefix("zipf:") {
+        let theta = theta.parse::<f64>().ok().filter(|theta| (0.01..=10.0).contains(theta));
+        return theta.map(Distribution::Zipf).ok_or_else(|| format!("{}, with an exponent of 0.01 to 10", wrong()));
+    }
+    let (requests, places) = text.strip_prefix("hot:").and_then(|rest| rest.split_once('/')).ok_or_else(wrong)?;
+    let percent = |text: &str| text.parse::<u32>().ok().filter(|percent| (1..=99).contains(percent)).ok_or_else(wrong);
+    Ok(Distribution::Hot(percent(requests)?, percent(places)?))
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let (number, scale) = match text.trim().to_ascii_lowercase() {
+        text if text.ends_with('k') => (text.trim_end_matches('k').to_owned(), 1e3),
+        text if text.ends_with('m') => (text.trim_end_matches('m').to_owned(), 1e6),
+        text => (text, 1.0),
+    };
+    let rate = number.parse::<f64>().ok().map(|number| number * scale).filter(|rate| (0.001..=1e9).contains(rate));
+    rate.ok_or_else(|| format!("'{text}' is no rate: write requests per second, such as 10000, 250k or 1.5M"))
+}
+
+/// A time with its unit.
+pub(crate) fn parse_time(text: &str) -> Result<Nanos, String> {
+    let wrong = || format!("'{text}' is no time: write a whole number with us, ms, s, m or h, such as 500ms or 10s");
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let scale: u64 = match unit.trim() {
+        "us" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        _ => return Err(wrong()),
+    };
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(scale)).map(Nanos).ok_or_else(wrong)
+}
+
+const BS_MAX: u64 = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_operators_write_is_read_or_refused_in_a_sentence() {
+        assert_eq!(parse_sizes("4KiB"), Ok(Sizes(vec![(4096, 100)])));
+        assert_eq!(parse_sizes("4KiB:70,64KiB:30"), Ok(Sizes(vec![(4096, 70), (65536, 30)])));
+        for (wrong, why) in
+            [("1000", "multiple of 512"), ("4KiB:70,8KiB:20", "sum to 90"), ("4KiB:x", "'x' is no"), ("0", "multiple")]
+        {
+            let error = parse_sizes(wrong).expect_err("refused");
+            assert!(error.contains(why), "{error}");
+        }
+        assert_eq!(parse_region("1GiB..3GiB"), Ok((1 << 30, 3 << 30)));
+        assert_eq!(parse_region("..8KiB"), Ok((0, 8192)));
+        assert!(parse_region("3..1").is_err() && parse_region("100..").is_err() && parse_region("1GiB").is_err());
+        assert_eq!(parse_distribution("zipf:1.2"), Ok(Distribution::Zipf(1.2)));
+        assert_eq!(parse_distribution("hot:90/10"), Ok(Distribution::Hot(90, 10)));
+        assert!(["zipf", "zipf:0", "hot:90", "hot:0/10", "flat"].iter().all(|text| parse_distribution(text).is_err()));
+        assert_eq!((parse_rate("250k"), parse_rate("1.5M"), parse_rate("10")), (Ok(250e3), Ok(1.5e6), Ok(10.0)));
+        assert!(["", "-1", "0", "fast", "nan"].iter().all(|text| parse_rate(text).is_err()));
+        assert_eq!((parse_time("500ms"), parse_time("2m")), (Ok(Nanos(500_000_000)), Ok(Nanos::from_secs(120))));
+        assert!(["10", "s", "-1s", "99999999999999h"].iter().all(|text| parse_time(text).is_err()));
+    }
+}
