@@ -394,7 +394,8 @@ impl<P: Port> Ledger<P> {
 
     /// One transaction in memory for the oldest set, when it is flushed and none is being replayed.
     fn start_commit(&mut self) {
-        if self.failed || !self.is_settled() {
+        // Who has said that it has stopped may still have letters to deliver, and hear of a set's last flush meanwhile.
+        if self.failed || self.stopped || !self.is_settled() {
             return;
         }
         let Some(set) = self.sets.front_mut().filter(|set| set.phase == Phase::Flushed) else { return };

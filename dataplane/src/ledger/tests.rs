@@ -293,6 +293,23 @@ fn a_device_that_fails_or_hangs_ends_the_run_and_loses_nothing() {
 }
 
 #[test]
+fn nothing_is_committed_after_the_ledger_has_said_that_it_stopped() {
+    let world = World::new(8, &SIZES);
+    let mut rig = Rig::new(&world, open(&world).expect("blank devices"));
+    let letters = [ToLedger::Prepare { sequence: 0, bytes: PAGE, origin: Origin::File }, ToLedger::Stop];
+    letters.into_iter().for_each(|letter| assert!(rig.wiring.inbox.post(letter).is_ok()));
+    // The peers have not looked at their mail: there are letters to deliver, and the set can still become whole.
+    rig.ledger.turn(world.now());
+    assert!(rig.ledger.stopped && !rig.ledger.is_stopped());
+    for _ in 0..1000 {
+        rig.turn();
+        assert!(rig.ledger.replay.is_done(), "a transaction is under way");
+    }
+    assert!(rig.told.stopped && rig.ledger.is_stopped());
+    assert_eq!(rig.told.committed, 0);
+}
+
+#[test]
 fn a_peer_that_fails_aborts_its_set() {
     let world = World::new(7, &SIZES);
     assert_eq!(write_sets(&world, &[3]).committed, 1);
