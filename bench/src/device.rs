@@ -7,6 +7,9 @@
 //! The peers are those of the data plane: the same threads, rings, buffers and clocks. What they do is the
 //! [`workload`].
 
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -19,16 +22,21 @@ use bireme_dataplane::telemetry::Gauges;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::load::Load;
-use self::recorder::{Exchange, Interval, Recorder};
+use self::recorder::{Direction, Exchange, Interval, Recorder};
+use self::series::{Figures, Moment, Series};
 use self::workload::Workload;
 use crate::environment::Environment;
 
 mod addresses;
 mod arrivals;
+mod fio_json;
+mod hdr;
 mod load;
 mod options;
 mod recorder;
 mod report;
+mod series;
+mod verdict;
 mod workload;
 
 pub use options::{Options, Pattern};
@@ -39,25 +47,32 @@ pub use options::{Options, Pattern};
 /// A sentence for the operator.
 pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String> {
     let load = options.load()?;
-    let devices = open(options, &load)?;
-    let facts: Vec<DeviceFacts> = devices.iter().map(Device::facts).collect();
-    let exchange = Exchange::new(options.peers);
-    let clients = clients(options, &load, &devices, &exchange)?;
     let handles = handles()?;
     let config = Config {
         peers: options.peers,
         cores: (!options.cores.is_empty()).then(|| options.cores.clone()),
         ..Config::default()
     };
+    let devices = open(options, &load, &config)?;
+    let facts: Vec<DeviceFacts> = devices.iter().map(Device::facts).collect();
+    let exchange = Exchange::new(options.peers);
+    let clients = clients(options, &load, &devices, &exchange)?;
     let job = RawJob { devices, region_bytes: Workload::region_bytes(&load), requests: load.depth };
-    let mut series = Series::default();
+    let mut outputs = Outputs::new(options)?;
+    let mut series = Series::new(options.peers, options.interval, Box::new(|moment, all| outputs.add(moment, all)));
     let mut look = || while exchange.take(|interval| series.add(interval)) {};
     let ran = raw::drive(&job, &config, &handles, clients, TICK, &mut look).map_err(sentence)?;
+    series.finish();
+    let series = series.into_figures();
+    outputs.finish()?;
+    if let Some(path) = &options.hgrm {
+        write_hgrms(path, &series)?;
+    }
     let cores: Vec<usize> = ran.peers.iter().filter_map(|peer| peer.core).collect();
     let environment = Environment::gather(&cores, &facts, Some(options.seed));
     let measured =
         Measured { options, load: &load, facts: &facts, ran: &ran, series: &series, environment: &environment };
-    Ok((report::to_table(&measured), report::to_json(&measured)))
+    Ok((report::to_table(&measured), fio_json::report(&measured, report::to_json(&measured))))
 }
 
 /// All that is known at the end.
@@ -66,36 +81,65 @@ struct Measured<'a> {
     load: &'a Load,
     facts: &'a [DeviceFacts],
     ran: &'a Ran<Workload>,
-    series: &'a Series,
+    series: &'a Figures,
     environment: &'a Environment,
 }
 
-/// What the peers have counted together.
-#[derive(Debug, Default)]
-struct Series {
-    /// The measured time, all peers.
-    total: Interval,
-    began: Option<Nanos>,
-    ended: Nanos,
+/// The files that grow while the run goes on.
+struct Outputs {
+    hlog: Option<hdr::Log>,
+    lines: Option<(PathBuf, BufWriter<File>, Option<io::Error>)>,
 }
 
-impl Series {
-    fn add(&mut self, interval: &Interval) {
-        if interval.warm_up {
-            return;
+impl Outputs {
+    fn new(options: &Options) -> Result<Outputs, String> {
+        let hlog = options.hlog.as_deref().map(hdr::Log::create).transpose()?;
+        let create = |path: &PathBuf| {
+            let file = File::create(path).map_err(|error| cannot(path, &error))?;
+            Ok::<_, String>((path.clone(), BufWriter::new(file), None))
+        };
+        Ok(Outputs { hlog, lines: options.intervals.as_ref().map(create).transpose()? })
+    }
+
+    fn add(&mut self, moment: &Moment, all: &Interval) {
+        if let Some(log) = &mut self.hlog {
+            log.add(moment, all);
         }
-        self.total.merge(interval);
-        self.began = Some(self.began.map_or(interval.from, |began| began.min(interval.from)));
-        self.ended = self.ended.max(interval.to);
+        if let Some((_, file, failed)) = &mut self.lines {
+            // An error is told at the end: the run is not to suffer from it.
+            let written =
+                serde_json::to_writer(&mut *file, moment).map_err(io::Error::from).and_then(|()| writeln!(file));
+            let written = written.and_then(|()| file.flush());
+            *failed = failed.take().or(written.err());
+        }
     }
 
-    /// The measured time.
-    fn elapsed(&self) -> Nanos {
-        self.ended.since(self.began.unwrap_or(self.ended))
+    fn finish(self) -> Result<(), String> {
+        if let Some((path, _, Some(error))) = &self.lines {
+            return Err(cannot(path, error));
+        }
+        self.hlog.map_or(Ok(()), hdr::Log::finish)
     }
 }
 
-fn open(options: &Options, load: &Load) -> Result<Vec<Device>, String> {
+fn write_hgrms(path: &Path, series: &Figures) -> Result<(), String> {
+    let used: Vec<Direction> =
+        Direction::ALL.into_iter().filter(|&direction| series.latencies(direction).count() > 0).collect();
+    for &direction in &used {
+        let mut name = path.as_os_str().to_owned();
+        if used.len() > 1 {
+            name.push(format!(".{}", direction.name()));
+        }
+        hdr::write_hgrm(Path::new(&name), series.latencies(direction))?;
+    }
+    Ok(())
+}
+
+fn cannot(path: &Path, error: &io::Error) -> String {
+    format!("{} cannot be written: {error}", path.display())
+}
+
+fn open(options: &Options, load: &Load, config: &Config) -> Result<Vec<Device>, String> {
     if options.devices.iter().any(|path| device::is_null(path)) {
         if options.devices.len() > 1 {
             return Err("the null device is measured alone: name it without others".to_owned());
@@ -116,7 +160,22 @@ fn open(options: &Options, load: &Load) -> Result<Vec<Device>, String> {
             ));
         }
     }
+    if load.mix.writes() && !options.destroy_data {
+        check_blank(&devices, config)?;
+    }
     Ok(devices)
+}
+
+/// Devices that hold something are overwritten with permission only.
+fn check_blank(devices: &[Device], config: &Config) -> Result<(), String> {
+    let contents = raw::contents(devices, config).map_err(sentence)?;
+    match devices.iter().zip(contents).find_map(|(device, content)| Some((device, content?))) {
+        Some((device, content)) => {
+            let path = device.path().display();
+            Err(format!("{path} is not blank: it {content}; permit to overwrite it with --destroy-data"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// One client for each peer, with its share of the devices.

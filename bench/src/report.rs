@@ -3,6 +3,8 @@
 //! [`to_table`] is what an operator reads, [`to_json`] what programs read; `bench/docs/json.md` explains the latter.
 //! [`to_svg`] is the balance between the peers as a picture.
 
+use std::path::Path;
+
 use bireme_dataplane::outcome::Outcome;
 use serde_json::{Map, Value, json};
 
@@ -35,6 +37,23 @@ pub fn to_json(outcome: &Outcome, environment: &Environment) -> Value {
     json["balance"]["round_trip_histogram"] = outcome.balance.round_trip.octaves().into_iter().map(octave).collect();
     json["environment"] = serde_json::to_value(environment).expect("an environment has text keys only");
     json
+}
+
+/// Prints the table, and stores the JSON in a file if one is named; "-" is standard output, in place of the table.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn give(table: &str, json: &Value, file: Option<&Path>) -> Result<(), String> {
+    let json = format!("{json:#}\n");
+    match file {
+        Some(path) if path == Path::new("-") => print!("{json}"),
+        Some(path) => {
+            print!("{table}");
+            std::fs::write(path, json).map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+        }
+        None => print!("{table}"),
+    }
+    Ok(())
 }
 
 /// Rounded down; 0 when no time has passed.

@@ -1,9 +1,10 @@
 //! One volume under reads and writes; see `bench-array --help`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bireme_bench::array::{self, Options};
+use bireme_bench::report;
 use clap::Parser;
 
 /// Drives one volume on a new pool of any RAID level: operations per second, throughput, latencies.
@@ -31,14 +32,5 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<(), String> {
     let (text, json) = array::measure(&cli.options)?;
-    let json = format!("{json:#}\n");
-    match &cli.json {
-        Some(path) if path == Path::new("-") => print!("{json}"),
-        Some(path) => {
-            print!("{text}");
-            std::fs::write(path, json).map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
-        }
-        None => print!("{text}"),
-    }
-    Ok(())
+    report::give(&text, &json, cli.json.as_deref())
 }

@@ -1,9 +1,10 @@
 //! Strategies of balance against each other; see `bench-balance --help`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bireme_bench::balance::{self, Contender, PEERS_MAX, Scenario, Stall, arguments, live};
+use bireme_bench::report;
 use bireme_control::balance::Minimum;
 use bireme_control::units::Permille;
 use clap::{Args, Parser};
@@ -116,16 +117,7 @@ fn compare(cli: Cli) -> Result<(), String> {
         (false, true) => live::measure(&cli.devices, &common)?,
         (false, false) => return Err("there is nothing to measure on: name devices, or use --simulate".to_owned()),
     };
-    let json = format!("{json:#}\n");
-    match cli.json {
-        Some(path) if path == Path::new("-") => print!("{json}"),
-        Some(path) => {
-            print!("{text}");
-            std::fs::write(&path, json).map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
-        }
-        None => print!("{text}"),
-    }
-    Ok(())
+    report::give(&text, &json, cli.json.as_deref())
 }
 
 fn simulate(simulation: &Simulation, common: live::Common) -> Result<(String, Value), String> {

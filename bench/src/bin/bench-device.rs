@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bireme_bench::device::{self, Options};
+use bireme_bench::report;
 use clap::Parser;
 
 /// Drives block devices or files with reads and writes: operations per second, throughput, latencies.
@@ -21,15 +22,16 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match device::measure(&cli.options) {
-        Ok((text, _)) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
             eprintln!("bench-device: {sentence}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(cli: &Cli) -> Result<(), String> {
+    let (text, json) = device::measure(&cli.options)?;
+    report::give(&text, &json, cli.json.as_deref())
 }

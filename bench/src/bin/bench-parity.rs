@@ -1,11 +1,11 @@
 //! The speed of parity and checksums; see `bench-parity --help`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bireme_bench::environment::Environment;
 use bireme_bench::parity::{self, Plan, Shape, isal};
-use bireme_bench::size;
+use bireme_bench::{report, size};
 use clap::Parser;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
@@ -66,16 +66,8 @@ fn run(cli: Cli) -> Result<(), String> {
     };
     let environment = Environment::gather(&[core], &[] as &[Value], None);
     let outcome = parity::measure(&plan)?;
-    let json = format!("{:#}\n", parity::to_json(&plan, &outcome, &environment));
-    match cli.json {
-        Some(path) if path == Path::new("-") => print!("{json}"),
-        Some(path) => {
-            print!("{}", parity::to_table(&plan, &outcome, &environment));
-            std::fs::write(&path, json).map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
-        }
-        None => print!("{}", parity::to_table(&plan, &outcome, &environment)),
-    }
-    Ok(())
+    let table = parity::to_table(&plan, &outcome, &environment);
+    report::give(&table, &parity::to_json(&plan, &outcome, &environment), cli.json.as_deref())
 }
 
 /// Keeps this thread on one core, and says which.

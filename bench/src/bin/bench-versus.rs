@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bireme_bench::environment::Environment;
-use bireme_bench::size;
 use bireme_bench::versus::{Plan, compare, fio::Tuning};
+use bireme_bench::{report, size};
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 
@@ -78,16 +78,7 @@ fn offload(arguments: Offload) -> Result<(), String> {
         bireme: arguments.bireme.map_or_else(beside, Ok)?,
         extra: arguments.extra,
     })?;
-    let json = format!("{:#}\n", comparison.to_json(&environment));
-    match arguments.json {
-        Some(path) if path.as_os_str() == "-" => print!("{json}"),
-        Some(path) => {
-            print!("{}", comparison.to_table(&environment));
-            std::fs::write(&path, json).map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
-        }
-        None => print!("{}", comparison.to_table(&environment)),
-    }
-    Ok(())
+    report::give(&comparison.to_table(&environment), &comparison.to_json(&environment), arguments.json.as_deref())
 }
 
 fn beside() -> Result<PathBuf, String> {

@@ -133,7 +133,7 @@ mod tests {
         let mut addresses = Addresses::new(PLACES, order, 7);
         for _ in 0..draws {
             let offset = addresses.next();
-            assert!(offset >= 1 << 20 && (offset - (1 << 20)) % 4096 == 0, "{offset}");
+            assert!(offset >= 1 << 20 && (offset - (1 << 20)).is_multiple_of(4096), "{offset}");
             counts[usize::try_from((offset - (1 << 20)) / 4096).expect("small")] += 1;
         }
         counts

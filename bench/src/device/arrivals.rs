@@ -23,12 +23,13 @@ pub(super) enum Arrivals {
 /// The times of one peer.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    /// The mean distance, in nanoseconds.
-    distance: f64,
+    per_s: f64,
     poisson: bool,
+    /// How many came before this one.
+    count: u64,
     random: SmallRng,
     began: Nanos,
-    /// Since the beginning, in nanoseconds, so that no rounding adds up.
+    /// Since the beginning, in nanoseconds.
     at: f64,
 }
 
@@ -41,7 +42,7 @@ impl Schedule {
             Arrivals::Poisson { per_s } => (per_s, true),
         };
         let random = SmallRng::seed_from_u64(seed);
-        let mut schedule = Schedule { distance: 1e9 / per_s, poisson, random, began: now, at: 0.0 };
+        let mut schedule = Schedule { per_s, poisson, count: 0, random, began: now, at: 0.0 };
         schedule.advance();
         Some(schedule)
     }
@@ -61,8 +62,14 @@ impl Schedule {
     /// It has started, or was given up.
     #[inline]
     pub(super) fn advance(&mut self) {
-        let distance: f64 = if self.poisson { Exp1.sample(&mut self.random) } else { 1.0 };
-        self.at += distance * self.distance;
+        self.count += 1;
+        if self.poisson {
+            let distance: f64 = Exp1.sample(&mut self.random);
+            self.at += distance * 1e9 / self.per_s;
+        } else {
+            // From the count, so that no rounding adds up.
+            self.at = self.count as f64 * 1e9 / self.per_s;
+        }
     }
 }
 

@@ -73,6 +73,18 @@ pub struct Options {
     /// Permit to overwrite devices and files that hold something; blank ones need no permission.
     #[arg(long)]
     pub destroy_data: bool,
+    /// The name of the job in reports.
+    #[arg(long, value_name = "NAME", default_value = "bireme")]
+    pub name: String,
+    /// Write an interval log of histograms as HdrHistogram's tools read it.
+    #[arg(long, value_name = "FILE")]
+    pub hlog: Option<PathBuf>,
+    /// Write the percentiles as HdrHistogram's plotter reads them: FILE for one direction, FILE.read and so on for several.
+    #[arg(long, value_name = "FILE")]
+    pub hgrm: Option<PathBuf>,
+    /// Write one line of JSON for each interval, as the run goes on.
+    #[arg(long, value_name = "FILE")]
+    pub intervals: Option<PathBuf>,
     /// Addresses, directions, arrivals and data derive from this number.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,

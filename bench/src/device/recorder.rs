@@ -49,6 +49,11 @@ pub(super) struct Figures {
 }
 
 impl Figures {
+    /// What users of the device would have seen: response times where there is a schedule, service times otherwise.
+    pub(super) fn latencies(&self) -> &Latencies {
+        if self.response.count() > 0 { &self.response } else { &self.service }
+    }
+
     pub(super) fn merge(&mut self, other: &Figures) {
         self.service.merge(&other.service);
         self.response.merge(&other.response);

@@ -1,58 +1,260 @@
 //! What `bench-device` has found, for people and for programs.
 
 use bireme_control::units::Nanos;
-use serde_json::{Value, json};
+use bireme_dataplane::telemetry::{State, TimeStates};
+use serde_json::{Map, Value, json};
 
 use super::Measured;
+use super::arrivals::Arrivals;
 use super::recorder::Direction;
+use super::verdict::Verdict;
 use crate::report::{self, Columns};
 use crate::size;
 
 /// For people: first the result, then what explains it, last how it was measured.
 pub(super) fn to_table(measured: &Measured<'_>) -> String {
-    let total = &measured.series.total;
-    let elapsed = measured.series.elapsed();
-    let iops = size::rate(total.operations(), elapsed);
+    let sections = [
+        headline(measured),
+        latencies(measured),
+        moments(measured),
+        times(measured),
+        report::paragraphs("Configuration in effect", &configuration(measured)),
+        report::paragraphs("Environment", &report::surroundings(measured.environment)),
+        report::paragraphs("Notes", &notes(measured)),
+    ];
+    sections.into_iter().filter(|section| !section.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+fn headline(measured: &Measured<'_>) -> String {
+    let (total, elapsed) = (&measured.series.total, measured.series.elapsed());
+    let sizes: Vec<String> = measured.load.sizes.iter().map(|(bytes, _)| size::print(u64::from(*bytes))).collect();
+    let operations = total.operations();
     let mut text = format!(
-        "{}: {iops:.0} operations/s, {}, in {elapsed}\n",
+        "{} of {}: {:.0} operations/s, {} over {elapsed}\n",
         measured.options.rw.name(),
+        sizes.join(" and "),
+        size::rate(operations, elapsed),
         size::print_rate(size::rate(total.bytes(), elapsed)),
     );
-    let each = |nanos: Nanos| nanos.0 as f64 / total.operations().max(1) as f64;
+    let usage = measured.ran.usage;
     text.push_str(&format!(
-        "  {} operations; CPU time of the whole process {} ({:.1} ns each); {:.1} requests per submission\n\n",
-        total.operations(),
-        measured.ran.cpu,
-        each(measured.ran.cpu),
-        total.operations() as f64 / total.submissions.max(1) as f64,
+        "  {:.1} requests in flight on average, of {} asked for; {:.1} per system call\n",
+        measured.series.mean_depth(),
+        measured.load.depth * u32::from(measured.options.peers),
+        operations as f64 / total.submissions.max(1) as f64,
     ));
-    let mut columns = Columns::new(&["Latency of", "count", "p50", "p90", "p99", "p99.9", "max", "mean"]);
-    for direction in Direction::ALL {
-        let figures = &total.directions[direction as usize];
-        for (what, latencies) in [("", &figures.service), (", from schedule", &figures.response)] {
-            if latencies.count() > 0 {
-                let all = latencies.summary();
-                let times = [all.p50, all.p90, all.p99, all.p99_9, all.max, all.mean].map(|time| time.to_string());
-                columns.row(
-                    [format!("{}{what}", direction.name()), all.count.to_string()].into_iter().chain(times).collect(),
-                );
-            }
-        }
-    }
-    text.push_str(&columns.print());
-    text.push_str(&report::paragraphs("Environment", &report::surroundings(measured.environment)));
+    let each = |time: Nanos| time.0 as f64 / (operations + measured.series.warm_up).max(1) as f64;
+    text.push_str(&format!(
+        "  CPU time per operation: {:.0} ns, of which {:.0} in the kernel; whole process, warm-up and filling included\n",
+        each(usage.cpu()),
+        each(usage.system),
+    ));
+    text.push_str(&schedule(measured));
+    text.push_str(&format!("  Verdict: {}\n", Verdict::of(measured).sentence()));
     text
 }
 
-/// For programs; the names carry their units.
-pub(super) fn to_json(measured: &Measured<'_>) -> Value {
-    let total = &measured.series.total;
+/// What was asked for, achieved and missed, where there was a schedule.
+fn schedule(measured: &Measured<'_>) -> String {
+    let Some(asked) = asked_per_s(measured) else { return String::new() };
     let elapsed = measured.series.elapsed();
+    let achieved = size::rate(measured.series.total.operations(), elapsed);
+    let missed = missed(measured, asked);
+    format!(
+        "  Schedule: {asked:.0} per second asked for, {achieved:.0} achieved ({:.2} %), {missed} arrivals not started in time\n",
+        achieved * 100.0 / asked,
+    )
+}
+
+/// Of all peers.
+pub(super) fn asked_per_s(measured: &Measured<'_>) -> Option<f64> {
+    let each = match measured.load.arrivals {
+        Arrivals::Closed => return None,
+        Arrivals::Constant { per_s } | Arrivals::Poisson { per_s } => per_s,
+    };
+    Some(each * f64::from(measured.options.peers))
+}
+
+/// Arrivals of the measured time that were not started within it.
+fn missed(measured: &Measured<'_>, asked: f64) -> u64 {
+    let due = asked * measured.series.elapsed().0 as f64 / 1e9;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count far below 2^64")]
+    let due = due as u64;
+    match measured.load.arrivals {
+        // How many a Poisson process has had is not known from its rate: within three standard deviations none is missed.
+        Arrivals::Poisson { .. } => {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count far below 2^64")]
+            let spread = ((due as f64).sqrt() * 3.0) as u64;
+            due.saturating_sub(spread).saturating_sub(measured.series.total.due)
+        }
+        _ => due.saturating_sub(measured.series.total.due),
+    }
+}
+
+fn latencies(measured: &Measured<'_>) -> String {
+    let mut columns = Columns::new(&["Latency", "count", "p50", "p90", "p99", "p99.9", "max", "mean"]);
+    let mut row = |name: String, latencies: &bireme_dataplane::telemetry::Latencies| {
+        if latencies.count() > 0 {
+            let all = latencies.summary();
+            let times = [all.p50, all.p90, all.p99, all.p99_9, all.max, all.mean].map(|time| time.to_string());
+            columns.row([name, all.count.to_string()].into_iter().chain(times).collect());
+        }
+    };
+    for direction in Direction::ALL {
+        let figures = &measured.series.total.directions[direction as usize];
+        row(format!("{}, response", direction.name()), &figures.response);
+        row(format!("{}, service", direction.name()), &figures.service);
+    }
+    row("flush".to_owned(), &measured.series.total.flushes);
+    columns.print()
+}
+
+/// The first and the last intervals: whether it was steady.
+fn moments(measured: &Measured<'_>) -> String {
+    let moments = &measured.series.moments;
+    if moments.len() < 2 {
+        return String::new();
+    }
+    let mut columns = Columns::new(&["Over time", "operations/s", "rate", "p50", "p99", "max"]);
+    let half = LINES_SHOWN / 2;
+    for (index, moment) in moments.iter().enumerate() {
+        if moments.len() > LINES_SHOWN && (half..moments.len() - half).contains(&index) {
+            if index == half {
+                let left_out = moments.len() - 2 * half;
+                columns.row(vec![
+                    format!("({left_out} more)"),
+                    String::new(),
+                    String::new(),
+                    String::new(),
+                    String::new(),
+                    String::new(),
+                ]);
+            }
+            continue;
+        }
+        let slowest = |figure: fn(&bireme_dataplane::telemetry::LatencySummary) -> Nanos| {
+            moment.directions().map(|(_, all)| figure(&all)).max().unwrap_or_default().to_string()
+        };
+        columns.row(vec![
+            moment.from_ns.to_string(),
+            format!("{:.0}", size::rate(moment.all(), moment.elapsed())),
+            size::print_rate(size::rate(moment.bytes, moment.elapsed())),
+            slowest(|all| all.p50),
+            slowest(|all| all.p99),
+            slowest(|all| all.max),
+        ]);
+    }
+    columns.print()
+}
+
+fn times(measured: &Measured<'_>) -> String {
+    let shown = [State::Devices, State::Kernel, State::Filling, State::Turn, State::Idle];
+    let headings = std::iter::once("Time in %").chain(shown.map(report::heading));
+    let mut columns = Columns::new(&headings.collect::<Vec<_>>());
+    for (index, peer) in measured.ran.peers.iter().enumerate() {
+        let shares = peer.times.percent_tenths().into_iter().filter(|(state, _)| shown.contains(state));
+        let shares = shares.map(|(_, tenths)| format!("{}.{}", tenths / 10, tenths % 10));
+        columns.row(std::iter::once(format!("peer {index}")).chain(shares).collect());
+    }
+    columns.print()
+}
+
+fn configuration(measured: &Measured<'_>) -> Vec<String> {
+    let (load, options) = (measured.load, measured.options);
+    let arrivals = match load.arrivals {
+        Arrivals::Closed => "closed loop".to_owned(),
+        Arrivals::Constant { .. } => "open loop, constant arrivals".to_owned(),
+        Arrivals::Poisson { .. } => "open loop, Poisson arrivals".to_owned(),
+    };
+    let mut lines = vec![format!(
+        "io_uring, O_DIRECT, READ_FIXED/WRITE_FIXED, registered files and buffers; {} peers, depth {} each, {arrivals}; at most \
+         {} requests per submission, {} completions waited for",
+        options.peers, load.depth, load.batch_submit, load.batch_complete,
+    )];
+    let flags = |flags: &[&str]| if flags.is_empty() { "none".to_owned() } else { flags.join(" ") };
+    if let Some(peer) = measured.ran.peers.first() {
+        let effective = &peer.effective;
+        lines.push(format!(
+            "ring flags: {}; refused by the kernel: {}; kernel workers seen: {}; {} of {}",
+            flags(&effective.device_flags),
+            flags(&effective.refused_flags),
+            measured.ran.workers,
+            size::print(effective.registered_bytes),
+            effective.paging,
+        ));
+    }
+    lines
+}
+
+fn notes(measured: &Measured<'_>) -> Vec<String> {
+    let mut notes = measured.ran.notes.clone();
+    if measured.ran.stopped {
+        notes.push("interrupted by a signal: the figures are those of the time until then".to_owned());
+    }
+    if measured.ran.workers > 0 {
+        notes.push(format!(
+            "{} kernel workers did requests that could not be issued without blocking: sparse files and some file systems \
+             make them; fallocate the file, or measure a block device",
+            measured.ran.workers
+        ));
+    }
+    notes
+}
+
+/// Our own data for programs; the names carry their units.
+pub(super) fn to_json(measured: &Measured<'_>) -> Value {
+    let (total, elapsed) = (&measured.series.total, measured.series.elapsed());
+    let each = |direction: Direction| {
+        let figures = &total.directions[direction as usize];
+        let value = json!({
+            "operations": figures.service.count(),
+            "bytes": figures.bytes,
+            "service_ns": figures.service,
+            "response_ns": (figures.response.count() > 0).then_some(&figures.response),
+        });
+        (direction.name().to_owned(), value)
+    };
+    let used = Direction::ALL.into_iter().filter(|&direction| total.directions[direction as usize].service.count() > 0);
+    let directions: Map<String, Value> = used.map(each).collect();
+    let peer = |(core, times, effective): (Option<usize>, &TimeStates, &bireme_dataplane::port::uring::Effective)| {
+        let shares = times.percent_tenths();
+        let percent: Map<String, Value> =
+            shares.iter().map(|&(state, tenths)| (state.name().to_owned(), json!(f64::from(tenths) / 10.0))).collect();
+        json!({
+            "core": core,
+            "time_ns": times,
+            "time_percent": percent,
+            "ring_flags": effective.device_flags,
+            "refused_flags": effective.refused_flags,
+        })
+    };
+    let peers: Vec<Value> = measured.ran.peers.iter().map(|own| peer((own.core, &own.times, &own.effective))).collect();
+    let usage = measured.ran.usage;
     json!({
         "kind": "device",
+        "rw": measured.options.rw.name(),
+        "depth_asked": measured.load.depth * u32::from(measured.options.peers),
+        "depth_mean": measured.series.mean_depth(),
         "elapsed_ns": elapsed,
-        "cpu_ns": measured.ran.cpu,
         "operations": total.operations(),
+        "bytes": total.bytes(),
         "operations_per_s": size::rate(total.operations(), elapsed),
+        "throughput_bytes_per_s": size::rate(total.bytes(), elapsed),
+        "asked_per_s": asked_per_s(measured),
+        "missed": asked_per_s(measured).map(|asked| missed(measured, asked)),
+        "requests_per_submission": total.operations() as f64 / total.submissions.max(1) as f64,
+        "cpu_ns": { "user": usage.user, "system": usage.system },
+        "cpu_ns_per_operation": usage.cpu().0 as f64 / (total.operations() + measured.series.warm_up).max(1) as f64,
+        "verdict": Verdict::of(measured).name(),
+        "directions": directions,
+        "flush_ns": (total.flushes.count() > 0).then_some(&total.flushes),
+        "intervals": measured.series.moments,
+        "peers": peers,
+        "kernel_workers": measured.ran.workers,
+        "interrupted": measured.ran.stopped,
+        "notes": notes(measured),
+        "environment": measured.environment,
     })
 }
+
+const LINES_SHOWN: usize = 12;

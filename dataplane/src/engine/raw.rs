@@ -16,12 +16,15 @@ use std::time::{Duration, Instant};
 
 use bireme_control::units::Nanos;
 use core_affinity::CoreId;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
 
 use super::volumes::client::Step;
-use super::{Config, EngineError, Handles, failed, report, sizing, threads};
+use super::{Config, EngineError, Handles, failed, main_port, report, sizing, threads};
 use crate::buffer::{REGION_BYTES_MAX, Region};
 use crate::device::Device;
 use crate::message::Failure;
+use crate::pool::{Member, Pool};
 use crate::port::uring::{Bells, Effective, SetupError, Uring, Wishes, queue_bytes};
 use crate::port::{Bell, Next, Port};
 use crate::telemetry::{State, Stopwatch, TimeStates};
@@ -52,14 +55,60 @@ pub struct RawJob {
 pub struct Ran<C> {
     /// Each peer.
     pub peers: Vec<Peer<C>>,
-    /// CPU time of the whole process, of all its threads and of the kernel for them.
-    pub cpu: Nanos,
+    /// What the whole process has used: all its threads, and the kernel for them.
+    pub usage: Usage,
     /// Kernel workers seen.
     pub workers: u32,
     /// What was asked for and was changed, in sentences.
     pub notes: Vec<String>,
     /// The operator has interrupted it.
     pub stopped: bool,
+}
+
+/// What a process has used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time outside of the kernel.
+    pub user: Nanos,
+    /// CPU time in the kernel.
+    pub system: Nanos,
+    /// How often a thread gave up its core or lost it.
+    pub switches: u64,
+    /// Page faults that read from a device.
+    pub major_faults: u64,
+    /// Other page faults.
+    pub minor_faults: u64,
+}
+
+impl Usage {
+    /// Of this process so far.
+    fn now() -> Usage {
+        let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Usage::default() };
+        let count = |value: i64| u64::try_from(value).unwrap_or(0);
+        let time = |time: TimeVal| Nanos(count(time.tv_sec()) * 1_000_000_000 + count(time.tv_usec()) * 1000);
+        Usage {
+            user: time(usage.user_time()),
+            system: time(usage.system_time()),
+            switches: count(usage.voluntary_context_switches()) + count(usage.involuntary_context_switches()),
+            major_faults: count(usage.major_page_faults()),
+            minor_faults: count(usage.minor_page_faults()),
+        }
+    }
+
+    fn since(self, before: Usage) -> Usage {
+        Usage {
+            user: self.user - before.user,
+            system: self.system - before.system,
+            switches: self.switches - before.switches,
+            major_faults: self.major_faults - before.major_faults,
+            minor_faults: self.minor_faults - before.minor_faults,
+        }
+    }
+
+    /// CPU time.
+    pub fn cpu(&self) -> Nanos {
+        self.user + self.system
+    }
 }
 
 /// One peer at the end.
@@ -98,7 +147,7 @@ pub fn drive<C: Client<Uring>>(
         origin: Instant::now(),
         bells: Bells::new(config.peers),
     };
-    let cpu = report::cpu_time();
+    let before = Usage::now();
     let mut workers = 0;
     let peers: Option<Vec<Peer<C>>> = std::thread::scope(|scope| {
         let (mut gate, mut started) = (threads::Gate::new(), Vec::new());
@@ -122,14 +171,29 @@ pub fn drive<C: Client<Uring>>(
         Ok::<_, EngineError>(peers.into_iter().collect())
     })?;
     tick();
-    let cpu = report::cpu_time() - cpu;
+    let usage = Usage::now().since(before);
     let peers = peers.ok_or(EngineError::Died)?;
     if let Some(failure) = peers.iter().find_map(|peer| peer.failure) {
         let paths: Vec<PathBuf> = job.devices.iter().map(|device| device.path().into()).collect();
         return Err(failed(failure, &paths, None, "the run has ended".to_owned()));
     }
     let stopped = handles.stop.load(Ordering::Acquire);
-    Ok(Ran { peers, cpu, workers, notes: note.into_iter().collect(), stopped })
+    Ok(Ran { peers, usage, workers, notes: note.into_iter().collect(), stopped })
+}
+
+/// What each device holds that would be lost if it were overwritten, to follow "it"; `None` for blank ones. Nothing is
+/// written.
+///
+/// # Errors
+/// A sentence for the operator.
+pub fn contents(devices: &[Device], config: &Config) -> Result<Vec<Option<String>>, EngineError> {
+    let look = |device: &Device| {
+        let bells = Bells::new(1);
+        let mut port = main_port(&[Some(device.as_fd())], Instant::now(), &bells, Bell(0), config.hang_limit)?;
+        let member = Member { path: device.path().into(), bytes: device.bytes() };
+        Ok(Pool::content(&member, &mut port)?)
+    };
+    devices.iter().map(look).collect()
 }
 
 /// Whether rings can register so much, and the process may lock it.

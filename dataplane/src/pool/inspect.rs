@@ -2,8 +2,8 @@
 
 use bireme_control::raid::geometry::{BLOCK_BYTES, Geometry};
 
-use super::Member;
 use super::error::{PoolError, device};
+use super::{Member, Pool};
 use crate::device::signature::identify;
 use crate::layout::{ZONE_BYTES, zones};
 use crate::port::Port;
@@ -42,6 +42,21 @@ pub(super) fn look_at<P: Port>(member: &Member, file: u16, port: &mut P) -> Resu
         Ok(()) => Ok(judge(&head, &tail, member.bytes)),
         Err(fault) if port.in_flight() == 0 => Ok(Device::Unreadable(fault)),
         Err(fault) => Err(device(&member.path)(fault)),
+    }
+}
+
+impl Pool {
+    /// What one device holds that would be lost if it were overwritten, to follow "it"; `None` if it is blank.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn content<P: Port>(member: &Member, port: &mut P) -> Result<Option<String>, PoolError> {
+        Ok(match look_at(member, 0, port)? {
+            Device::Blank => None,
+            Device::Unfinished(..) | Device::Ours(..) => Some("is a part of a Bireme pool".to_owned()),
+            Device::Foreign(what) => Some(holds(what)),
+            Device::Unreadable(fault) => return Err(device(&member.path)(fault)),
+        })
     }
 }
 

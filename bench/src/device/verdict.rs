@@ -1,0 +1,98 @@
+//! What the figures say about where the limit was, drawn from where the peers' time went.
+
+use bireme_dataplane::telemetry::{State, TimeStates};
+
+use super::Measured;
+use super::report::asked_per_s;
+use crate::size;
+
+/// Where the limit was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The peers mostly waited for the devices.
+    Devices,
+    /// The peers never waited: a faster device would change nothing.
+    Cpu,
+    /// Both had part in it.
+    Both,
+    /// The schedule was kept: the load was the limit.
+    Schedule,
+    /// Less was started than the schedule asked for.
+    Missed,
+}
+
+impl Verdict {
+    pub(super) fn of(measured: &Measured<'_>) -> Verdict {
+        let mut times = TimeStates::default();
+        measured.ran.peers.iter().for_each(|peer| times.merge(&peer.times));
+        let schedule = asked_per_s(measured).map(|asked| {
+            let achieved = size::rate(measured.series.total.operations(), measured.series.elapsed());
+            achieved >= asked * KEPT
+        });
+        Verdict::draw(&times, schedule)
+    }
+
+    /// From the states of all peers, and whether the schedule was kept if there was one.
+    fn draw(times: &TimeStates, schedule: Option<bool>) -> Verdict {
+        let waited = times.of(State::Devices).0 as f64 / times.elapsed().0.max(1) as f64;
+        match schedule {
+            Some(true) => Verdict::Schedule,
+            Some(false) => Verdict::Missed,
+            None if waited >= WAITED_MOSTLY => Verdict::Devices,
+            None if waited <= WAITED_NEVER => Verdict::Cpu,
+            None => Verdict::Both,
+        }
+    }
+
+    /// In JSON.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Verdict::Devices => "device-bound",
+            Verdict::Cpu => "cpu-bound",
+            Verdict::Both => "mixed",
+            Verdict::Schedule => "schedule kept",
+            Verdict::Missed => "schedule missed",
+        }
+    }
+
+    /// For people.
+    pub(super) fn sentence(self) -> &'static str {
+        match self {
+            Verdict::Devices => "device-bound: the peers mostly waited for the devices",
+            Verdict::Cpu => {
+                "CPU-bound: the peers hardly waited; more peers, larger requests or larger batches would show more"
+            }
+            Verdict::Both => "device and CPU both: the peers waited for a part of the time",
+            Verdict::Schedule => "schedule kept: the device could do more than was asked for",
+            Verdict::Missed => "schedule missed: read the response times, which count the waiting, and ask for less",
+        }
+    }
+}
+
+const WAITED_MOSTLY: f64 = 0.5;
+const WAITED_NEVER: f64 = 0.1;
+/// A schedule counts as kept when so much of it was achieved.
+const KEPT: f64 = 0.99;
+
+#[cfg(test)]
+mod tests {
+    use bireme_control::units::Nanos;
+    use bireme_dataplane::telemetry::Stopwatch;
+
+    use super::*;
+
+    fn times(waited: u64) -> TimeStates {
+        let mut watch = Stopwatch::new(Nanos(0), State::Devices);
+        watch.switch(Nanos(waited), State::Turn);
+        watch.switch(Nanos(100), State::Idle);
+        watch.totals()
+    }
+
+    #[test]
+    fn the_limit_is_where_the_time_went() {
+        let verdicts = [90, 50, 30, 10, 0].map(|waited| Verdict::draw(&times(waited), None));
+        assert_eq!(verdicts, [Verdict::Devices, Verdict::Devices, Verdict::Both, Verdict::Cpu, Verdict::Cpu]);
+        assert_eq!(Verdict::draw(&times(90), Some(true)), Verdict::Schedule);
+        assert_eq!(Verdict::draw(&times(90), Some(false)), Verdict::Missed);
+    }
+}
