@@ -278,8 +278,11 @@ impl<P: Port> Client<P> for Workload {
     fn turn(&mut self, port: &mut P, _: &mut Stopwatch, stopping: bool) -> Result<Step, Failure> {
         let now = if self.phase == Phase::New { self.begin(port) } else { port.now() };
         self.reap(port, now)?;
-        self.recorder.tick(now);
         self.advance(now, stopping);
+        if self.phase != Phase::Ending {
+            // What ends after the time is up belongs to the last interval.
+            self.recorder.tick(now);
+        }
         if self.phase == Phase::Ending {
             if port.in_flight() == 0 {
                 self.recorder.finish(now);
