@@ -37,6 +37,12 @@ impl Latencies {
         self.max = self.max.max(latency);
     }
 
+    /// Forgets everything that was counted.
+    pub fn clear(&mut self) {
+        self.buckets.fill(0);
+        (self.count, self.sum, self.max) = (0, 0, Nanos::ZERO);
+    }
+
     /// Adds what another peer counted.
     pub fn merge(&mut self, other: &Latencies) {
         for (mine, theirs) in self.buckets.iter_mut().zip(other.buckets.iter()) {
@@ -193,6 +199,8 @@ mod tests {
         let mut latencies = Latencies::new();
         latencies.record(Nanos::from_secs(3600));
         assert_eq!(latencies.percentile(50_000), Nanos::from_secs(3600));
+        latencies.clear();
+        assert_eq!(latencies.summary(), LatencySummary::default());
     }
 
     #[test]
