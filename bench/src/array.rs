@@ -53,9 +53,11 @@ pub fn measure(options: &Options) -> Result<(String, Value), String> {
         false => (None, stamps),
     };
     let lost = bench.lose()?;
-    let (served, stamps) = bench.run(&load, stamps, rebuilds)?;
+    let (mut served, stamps) = bench.run(&load, stamps, rebuilds)?;
     if rebuilds {
         bench.end_rebuild()?;
+        // It was said when the rebuild began.
+        served.notes.retain(|note| !note.contains("is not rebuilt yet"));
     }
     let verified = if options.verify { Some(bench.verify(stamps)?) } else { None };
     let devices: Vec<DeviceFacts> = bench.open()?.iter().map(Device::facts).collect();

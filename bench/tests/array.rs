@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use bireme_dataplane::device::file::scratch;
+use bireme_dataplane::device::{Device, Purpose};
+use bireme_dataplane::engine::arrays;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -41,6 +43,11 @@ fn rebuild(files: &Files, options: &str) -> Value {
     for figure in ["operations_per_s", "iops_ratio", "p99_ratio"] {
         assert!(number(&json["rebuild"]["healthy"], figure) > 0.0 && number(&json["rebuild"]["while"], figure) > 0.0);
     }
+    let members: Vec<&PathBuf> = files.devices[1..].iter().chain([&files.spare]).collect();
+    let members = Device::open_all(&members, Purpose::Read).expect("they are there");
+    let array = arrays::show_array(&members).expect("an array");
+    assert!(array.whole && array.members.iter().all(|member| member.state == "active"), "{:?}", array.members);
+    assert_eq!(array.members[0].path.as_ref(), Some(&files.spare));
     json["rebuild"].clone()
 }
 
@@ -56,9 +63,10 @@ fn a_rebuild_that_ends_before_the_workload_shows_what_it_had_cost() {
         let (beside, alone, after) = (&rebuild["beside"], &rebuild["alone"], &rebuild["after"]);
         assert_eq!((&beside["bytes"], &alone["bytes"]), (&(16 << 20).into(), &0.into()), "RAID {raid}");
         let spans = [&rebuild["while"], after, &rebuild["healthy"]].map(|phase| number(phase, "elapsed_ns"));
-        assert!((spans[0] + spans[1] - 2e9).abs() < 5e8, "both parts are the runtime: {spans:?}");
-        assert!((spans[2] - 2e9).abs() < 5e8, "the healthy array as long: {spans:?}");
-        assert!((spans[0] - number(beside, "elapsed_ns")).abs() < 3e8, "parted when the rebuild had ended: {rebuild}");
+        // What is under way when time is up may take a while on a busy machine.
+        assert!((2e9..4e9).contains(&(spans[0] + spans[1])), "both parts are the runtime: {spans:?}");
+        assert!((2e9..4e9).contains(&spans[2]), "the healthy array as long: {spans:?}");
+        assert!((spans[0] - number(beside, "elapsed_ns")).abs() < 5e8, "parted when the rebuild had ended: {rebuild}");
         assert!(number(after, "p99_ratio") > 0.0 && number(&after["latency_ns"], "count") > 0.0);
         assert_eq!(number(&after["latency_ns"], "count"), number(after, "operations"));
         assert_eq!((&rebuild["p99_target_ns"], &rebuild["intervals"]), (&Value::Null, &Value::Null));
@@ -121,7 +129,7 @@ fn what_cannot_be_measured_is_refused_before_anything_is_written() {
         (format!("{rebuilding} --raid 0"),                   spare,             vec!["RAID 0 keeps no data without a member"]),
         (rebuilding.replace("--destroy-data", ""),           spare,             vec!["--destroy-data"]),
     ];
-    let contents = || [devices.as_slice(), &[files.spare.clone()]].concat().iter().all(|path| is_blank(path));
+    let contents = || devices.iter().chain(spare).all(is_blank);
     for (options, spare, says) in cases {
         let output = run(devices, &options, spare);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -4,7 +4,7 @@ use bireme_control::raid::pace::{FLOOR, INTERVAL};
 use bireme_dataplane::engine::volumes::Served;
 use serde_json::{Value, json};
 
-use super::Measured;
+use super::{Measured, Options};
 use crate::array::phase::Phase;
 use crate::array::worker::{Progress, Rebuild, Worker};
 use crate::report::Columns;
@@ -37,9 +37,8 @@ impl Found {
 
 /// For people; nothing when nothing was rebuilt.
 pub(super) fn to_table(measured: &Measured<'_>) -> String {
-    let (Some(healthy), options) = (measured.healthy, measured.options) else { return String::new() };
+    let Some(healthy) = measured.healthy else { return String::new() };
     let found = Found::of(healthy, measured.served);
-    let mut text = sentences(measured, &found);
     let mut columns =
         Columns::new(&["Foreground", "operations/s", "of healthy", "p50", "p99", "of healthy", "p99.9", "for"]);
     let base = (found.healthy.iops, found.healthy.summary().p99);
@@ -56,16 +55,7 @@ pub(super) fn to_table(measured: &Measured<'_>) -> String {
             phase.elapsed.to_string(),
         ]);
     }
-    if let Some(target) = options.p99_target {
-        let judged = found.progress.judged;
-        text.push_str(&format!(
-            "  target: p99 of {target}; reached {}, exceeded in {} of {} intervals of {INTERVAL} of a peer\n",
-            found.beside.summary().p99,
-            judged.exceeded,
-            judged.intervals,
-        ));
-    }
-    text + "\n" + &columns.print()
+    format!("{}\n{}", sentences(measured, &found), columns.print())
 }
 
 fn sentences(measured: &Measured<'_>, found: &Found) -> String {
@@ -87,6 +77,19 @@ fn sentences(measured: &Measured<'_>, found: &Found) -> String {
     });
     if let Some(most) = options.rebuild_rate {
         text.push_str(&format!("  permitted at most {}\n", size::print_rate(most as f64)));
+    }
+    if let Some(target) = options.p99_target {
+        text.push_str(&format!(
+            "  target: a p99 of {target}; reached {}, exceeded in {} of {} intervals of {INTERVAL} of a peer; never slower \
+             than {}\n",
+            found.beside.summary().p99,
+            progress.judged.exceeded,
+            progress.judged.intervals,
+            size::print_rate(floor(options) as f64),
+        ));
+        if found.healthy.summary().p99 > target {
+            text.push_str("  the workload misses this target by itself: choose one above the healthy p99\n");
+        }
     }
     text
 }
@@ -114,7 +117,7 @@ pub(super) fn to_json(measured: &Measured<'_>) -> Value {
         "beside": work(progress.bytes_beside, progress.beside),
         "alone": work(progress.bytes_alone, progress.alone),
         "rate_bytes_per_s_max": options.rebuild_rate,
-        "floor_bytes_per_s": options.p99_target.map(|_| FLOOR * u64::from(options.peers)),
+        "floor_bytes_per_s": options.p99_target.map(|_| floor(options)),
         "p99_target_ns": options.p99_target,
         "intervals": judged.map(|judged| judged.intervals),
         "intervals_exceeded": judged.map(|judged| judged.exceeded),
@@ -122,6 +125,11 @@ pub(super) fn to_json(measured: &Measured<'_>) -> Value {
         "while": phase(&found.beside),
         "after": found.after.as_ref().map(phase),
     })
+}
+
+/// What no target takes from the rebuild at all peers together.
+fn floor(options: &Options) -> u64 {
+    (FLOOR * u64::from(options.peers)).min(options.rebuild_rate.unwrap_or(u64::MAX))
 }
 
 /// Nothing is compared with nothing.
