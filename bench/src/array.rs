@@ -2,32 +2,37 @@
 //!
 //! ```text
 //!   new pool ─▶ volume ─▶ filled ─▶ (a member fails) ─▶ measured ─▶ (read back and compared)
+//!                            └─▶ measured ─▶ a member is replaced ─▶ measured while it is rebuilt ─┘
 //! ```
 //!
 //! Each peer keeps so many operations under way, within the pages that it is home to. Blocks that were never written cost
 //! no request, so the volume is filled before. Every block carries what its place and the number of its last write make,
 //! and so tells when it is not what was written last.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU16};
 
 use bireme_control::raid::geometry::{Geometry, default_chunk};
 use bireme_control::units::Nanos;
 use bireme_dataplane::device::{Device, DeviceFacts, Purpose};
 use bireme_dataplane::engine::arrays::{self, Whom};
-use bireme_dataplane::engine::volumes::{self, Served, VolumeJob};
-use bireme_dataplane::engine::{Config, Handles};
+use bireme_dataplane::engine::volumes::{self, Served, VolumeJob, mender};
+use bireme_dataplane::engine::{self, Config, Handles, Mending};
 use bireme_dataplane::pool::Shape;
 use bireme_dataplane::telemetry::Gauges;
 use serde_json::Value;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::report::Measured;
+use self::worker::{Rebuild, Worker};
 use self::workload::{Load, Span, Stamps, Workload};
 use crate::environment::Environment;
 
 mod options;
+mod phase;
 mod report;
+mod worker;
 mod workload;
 
 pub use options::{Options, Pattern, State};
@@ -38,23 +43,36 @@ pub use options::{Options, Pattern, State};
 /// A sentence for the operator.
 pub fn measure(options: &Options) -> Result<(String, Value), String> {
     let load = options.load()?;
-    let bench = Bench::new(options)?;
+    let mut bench = Bench::new(options)?;
     bench.prepare()?;
     let stamps = bench.stamps(load.block_bytes)?;
-    let stamps = if options.no_fill { stamps } else { bench.run(&load.filling(), stamps)?.1 };
-    let lost = bench.degrade()?;
-    let (served, stamps) = bench.run(&load, stamps)?;
+    let stamps = if options.no_fill { stamps } else { bench.run(&load.filling(), stamps, false)?.1 };
+    let rebuilds = options.state == State::Rebuilding;
+    let (healthy, stamps) = match rebuilds {
+        true => bench.run(&load, stamps, false).map(|(served, stamps)| (Some(served), stamps))?,
+        false => (None, stamps),
+    };
+    let lost = bench.lose()?;
+    let (mut served, stamps) = bench.run(&load, stamps, rebuilds)?;
+    if rebuilds {
+        bench.end_rebuild()?;
+        // It was said when the rebuild began.
+        served.notes.retain(|note| !note.contains("is not rebuilt yet"));
+    }
     let verified = if options.verify { Some(bench.verify(stamps)?) } else { None };
     let devices: Vec<DeviceFacts> = bench.open()?.iter().map(Device::facts).collect();
     let cores: Vec<usize> = served.homes.iter().filter_map(|home| home.core).collect();
-    let environment = Environment::gather(&cores, &devices, Some(options.seed));
-    let measured = Measured { options, load: &load, served: &served, lost, verified, environment: &environment };
+    let environment = &Environment::gather(&cores, &devices, Some(options.seed));
+    let healthy = healthy.as_ref();
+    let measured = Measured { options, load: &load, served: &served, healthy, lost, verified, environment };
     Ok((report::to_table(&measured), report::to_json(&measured)))
 }
 
 /// One volume, for as long as it is measured.
 struct Bench<'a> {
     options: &'a Options,
+    /// The members, as long as they are some.
+    devices: Vec<PathBuf>,
     shape: Shape,
     handles: Handles,
 }
@@ -64,12 +82,15 @@ impl<'a> Bench<'a> {
         if !options.destroy_data {
             return Err("everything on the devices will be overwritten: permit it with --destroy-data".to_owned());
         }
+        options.check_rebuild()?;
         let (level, members) = (options.level()?, options.devices.len());
         let chunk = options.chunk.unwrap_or_else(|| default_chunk(level, members, options.page));
         let geometry = Geometry::new(level, members, chunk, options.page).map_err(sentence)?;
-        if options.state == State::Degraded && !geometry.survives(&[LOST]) {
-            return Err(format!("{level} keeps no data without a member: there is no --state degraded to measure"));
+        if options.state != State::Healthy && !geometry.survives(&[LOST]) {
+            let state = options.state.name();
+            return Err(format!("{level} keeps no data without a member: there is no --state {state} to measure"));
         }
+        check_spare(options)?;
         let handles = Handles { gauges: Arc::new(Gauges::new(0)), stop: Arc::new(AtomicBool::new(false)) };
         for signal in [SIGINT, SIGTERM] {
             // The second signal ends the process: the first has asked for an end in order.
@@ -77,11 +98,11 @@ impl<'a> Bench<'a> {
                 .and_then(|_| signal_hook::flag::register(signal, handles.stop.clone()));
             asked.map_err(|error| format!("signals cannot be watched: {error}"))?;
         }
-        Ok(Bench { options, shape: Shape { geometry }, handles })
+        Ok(Bench { options, devices: options.devices.clone(), shape: Shape { geometry }, handles })
     }
 
     fn open(&self) -> Result<Vec<Device>, String> {
-        Device::open_all(&self.options.devices, Purpose::Write).map_err(sentence)
+        Device::open_all(&self.devices, Purpose::Write).map_err(sentence)
     }
 
     fn prepare(&self) -> Result<(), String> {
@@ -99,51 +120,99 @@ impl<'a> Bench<'a> {
         Ok((0..self.options.peers).map(|_| Stamps::new(self.options.seed, blocks)).collect())
     }
 
-    /// Fails what the state asks for, and names it.
-    fn degrade(&self) -> Result<Option<u16>, String> {
+    /// Fails what the state asks for, and names it; a spare takes its place if there is one.
+    fn lose(&mut self) -> Result<Option<u16>, String> {
         if self.options.state == State::Healthy {
             return Ok(None);
         }
         arrays::fail_member(&self.open()?, &Whom::Index(LOST)).map_err(sentence)?;
+        if let Some(spare) = &self.options.spare {
+            self.devices.remove(usize::from(LOST));
+            let with = Device::open(spare, Purpose::Write).map_err(sentence)?;
+            arrays::replace_member(&self.open()?, &Whom::Index(LOST), &with, true).map_err(sentence)?;
+            self.devices.push(spare.clone());
+        }
         Ok(Some(LOST))
     }
 
-    fn run(&self, load: &Load, stamps: Vec<Stamps>) -> Result<(Served<Workload>, Vec<Stamps>), String> {
+    /// Puts a load on the volume, and fills the spare meanwhile if `rebuilds`.
+    fn run(&self, load: &Load, stamps: Vec<Stamps>, rebuilds: bool) -> Result<(Served<Worker>, Vec<Stamps>), String> {
         let job = VolumeJob {
             devices: self.open()?,
             name: NAME.to_owned(),
             operation_bytes: load.block_bytes,
             data_file: None,
         };
-        let config = Config {
-            peers: self.options.peers,
-            cores: (!self.options.cores.is_empty()).then(|| self.options.cores.clone()),
-            // One more for flushes.
-            depth: Some(u32::from(self.options.depth) + 1),
-            ..Config::default()
-        };
+        // The healthy array is measured with as many as are needed later: it is to differ in nothing else.
+        let of_rebuild = if self.options.state == State::Rebuilding { mender::AT_A_TIME } else { 0 };
+        // One more for flushes.
+        let depth = u32::from(self.options.depth) + 1 + u32::try_from(of_rebuild).expect("few");
+        let config = Config { depth: Some(depth), ..self.config() };
+        let (speed, going_on) = (self.options.speed(), Arc::new(AtomicU16::new(0)));
         let mut stamps = stamps.into_iter();
         let client = |share| {
             let stamps = stamps.next().expect("one for each peer");
-            Workload::new(load.clone(), share, stamps)
+            let rebuild = rebuilds.then(|| Rebuild::new(share, speed, &going_on));
+            Worker { workload: Workload::new(load.clone(), share, stamps), rebuild }
         };
         let mut served = volumes::serve(job, &config, &self.handles, client).map_err(sentence)?;
-        let stamps = served.homes.iter_mut().map(|home| home.client.take_stamps()).collect();
+        let stamps = served.homes.iter_mut().map(|home| home.client.workload.take_stamps()).collect();
         Ok((served, stamps))
     }
 
-    /// Reads all back and compares it; the time that took.
+    fn config(&self) -> Config {
+        let cores = (!self.options.cores.is_empty()).then(|| self.options.cores.clone());
+        Config { peers: self.options.peers, cores, ..Config::default() }
+    }
+
+    /// The spare is whole, and a member as the others are.
+    fn end_rebuild(&self) -> Result<(), String> {
+        let all = engine::end_rebuild(self.open()?, &[NAME.to_owned()], &self.config()).map_err(sentence)?;
+        if all { Ok(()) } else { Err("the rebuild has left something out: this is a fault of Bireme".to_owned()) }
+    }
+
+    /// Reads all back and compares it; the time that took. After a rebuild, parities and copies too.
     fn verify(&self, stamps: Vec<Stamps>) -> Result<Nanos, String> {
         let load = Load { span: Span::Once, ..Load::verifying(self.options.depth) };
-        let (served, _) = self.run(&load, stamps)?;
-        let wrong: Vec<u64> = served.homes.iter().filter_map(|home| home.client.figures().first_wrong).collect();
-        match wrong.iter().min() {
-            Some(block) => Err(format!(
+        let (served, _) = self.run(&load, stamps, false)?;
+        let wrong: Vec<u64> = served.homes.iter().filter_map(|home| home.client.workload.first_wrong()).collect();
+        if let Some(block) = wrong.iter().min() {
+            return Err(format!(
                 "block {block} of the volume does not hold what was written last: this is a fault of Bireme; keep the \
                  devices as they are"
-            )),
-            None => Ok(served.elapsed),
+            ));
         }
+        if self.options.state != State::Rebuilding {
+            return Ok(served.elapsed);
+        }
+        let config = self.config();
+        let scrubbed =
+            engine::mend_volume(self.open()?, NAME, Mending::Scrub, &config, &self.handles).map_err(sentence)?;
+        let healed = [served.healed, scrubbed.healed].map(|healed| healed.blocks + healed.lost);
+        match healed.iter().sum() {
+            0 => Ok(served.elapsed + scrubbed.elapsed),
+            blocks => Err(format!(
+                "{blocks} blocks of the array were not as they should be after the rebuild: this is a fault of Bireme, or \
+                 of a device"
+            )),
+        }
+    }
+}
+
+/// Whether the spare is another device, and large enough: before anything is written, and before an hour was measured.
+fn check_spare(options: &Options) -> Result<(), String> {
+    let Some(spare) = &options.spare else { return Ok(()) };
+    let all: Vec<&PathBuf> = options.devices.iter().chain([spare]).collect();
+    let mut devices = Device::open_all(&all, Purpose::Write).map_err(sentence)?;
+    let have = devices.pop().map_or(0, |spare| spare.bytes());
+    match devices.iter().min_by_key(|device| device.bytes()) {
+        Some(least) if have < least.bytes() => Err(format!(
+            "the spare {} has {have} bytes, and the smallest device, {}, {}: name a spare that is at least as large",
+            spare.display(),
+            least.path().display(),
+            least.bytes()
+        )),
+        _ => Ok(()),
     }
 }
 

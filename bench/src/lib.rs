@@ -4,13 +4,14 @@
 //! - [`mod@array`]: one volume on real devices under reads and writes.
 //! - [`balance`]: the strategies of balance against each other.
 //! - [`parity`]: parity and checksums on one core, beside ISA-L; its `isal` is the only unsafe code here.
-//! - [`size`]: sizes as operators write and read them. [`peer_rate`]: rates of single peers.
+//! - [`size`], [`duration`]: sizes and times as operators write them. [`peer_rate`]: rates of single peers.
 //! - [`versus`]: the same bytes through fio and Bireme in turn.
 
 pub mod array;
 pub mod balance;
 mod blkio;
 pub mod device;
+pub mod duration;
 pub mod environment;
 pub mod parity;
 pub mod peer_rate;

@@ -6,8 +6,9 @@ use bireme_control::raid::geometry::{BLOCK_BYTES, Level};
 use bireme_control::units::Nanos;
 use clap::{Args, ValueEnum};
 
+use super::worker::Speed;
 use super::workload::{Load, Span};
-use crate::size;
+use crate::{duration, size};
 
 /// The line.
 #[derive(Args, Clone, Debug)]
@@ -58,9 +59,22 @@ pub struct Options {
     /// Each peer flushes after so many writes.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub flush_every: Option<u32>,
-    /// The state of the array: healthy, or with its first member failed after the volume was filled.
+    /// The state of the array: healthy; degraded, with its first member failed after the volume was filled; or rebuilding,
+    /// where a spare takes that member's place and is filled while the workload runs. What is left of the rebuild when the
+    /// time is up then goes on alone. The same workload runs before on the healthy array, for comparison.
     #[arg(long, value_enum, default_value = "healthy")]
     pub state: State,
+    /// Of --state rebuilding: the device to rebuild on, at least as large as the smallest of the others. Everything on it is
+    /// overwritten.
+    #[arg(long, value_name = "PATH")]
+    pub spare: Option<PathBuf>,
+    /// Of --state rebuilding: rebuild at most so many bytes per second.
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub rebuild_rate: Option<u64>,
+    /// Of --state rebuilding: slow the rebuild down when the p99 of reads and writes exceeds this, such as 2ms; not below
+    /// 4MiB/s for each peer.
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub p99_target: Option<Nanos>,
     /// Do not fill the volume first. Blocks that were never written are read without a request.
     #[arg(long)]
     pub no_fill: bool,
@@ -96,6 +110,8 @@ pub enum State {
     Healthy,
     /// Without its first member.
     Degraded,
+    /// With its first member being filled.
+    Rebuilding,
 }
 
 impl Pattern {
@@ -121,6 +137,7 @@ impl State {
         match self {
             State::Healthy => "healthy",
             State::Degraded => "degraded",
+            State::Rebuilding => "rebuilding",
         }
     }
 }
@@ -139,6 +156,36 @@ impl Options {
             "60" => Level::Raid60 { groups },
             other => return Err(format!("there is no RAID {other}: choose 0, 1, 10, 5, 6, 50 or 60")),
         })
+    }
+
+    /// Whether what belongs to a rebuild is given where it is measured, and only there; an error is a sentence.
+    pub(super) fn check_rebuild(&self) -> Result<(), String> {
+        if self.state == State::Rebuilding {
+            let spare = self.spare.as_ref().map(|_| ());
+            spare.ok_or("--state rebuilding needs a device to rebuild on: name one more with --spare")?;
+        }
+        let given = [
+            ("--spare", self.spare.is_some()),
+            ("--rebuild-rate", self.rebuild_rate.is_some()),
+            ("--p99-target", self.p99_target.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given && self.state != State::Rebuilding) {
+            Some((option, _)) => Err(format!(
+                "{option} says something about a rebuild, and with --state {} there is none: add --state rebuilding, or \
+                 leave {option} out",
+                self.state.name()
+            )),
+            None if self.rebuild_rate == Some(0) => {
+                Err("--rebuild-rate 0 would never end: write at least 1MiB or so".to_owned())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// How fast each peer may rebuild.
+    pub(super) fn speed(&self) -> Speed {
+        let most = self.rebuild_rate.map(|rate| (rate / u64::from(self.peers)).max(1));
+        Speed { most, target: self.p99_target }
     }
 
     /// What is measured; an error is a sentence.

@@ -6,16 +6,22 @@ use bireme_dataplane::telemetry::{Latencies, TimeStates};
 use serde_json::{Map, Value, json};
 
 use super::Options;
-use super::workload::{Load, Workload};
+use super::phase::Phase;
+use super::worker::Worker;
+use super::workload::Load;
 use crate::environment::Environment;
 use crate::report::{self, Columns};
 use crate::size;
+
+mod rebuild;
 
 /// All that is known at the end.
 pub(super) struct Measured<'a> {
     pub(super) options: &'a Options,
     pub(super) load: &'a Load,
-    pub(super) served: &'a Served<Workload>,
+    pub(super) served: &'a Served<Worker>,
+    /// The same load on the healthy array, where a rebuild is compared with it.
+    pub(super) healthy: Option<&'a Served<Worker>>,
     /// The member that was failed before.
     pub(super) lost: Option<u16>,
     /// Everything was read back and compared, in this time.
@@ -23,37 +29,12 @@ pub(super) struct Measured<'a> {
     pub(super) environment: &'a Environment,
 }
 
-/// The figures of all peers together.
-struct Sum {
-    latencies: [(&'static str, Latencies); 3],
-    operations: u64,
-    bytes: u64,
-    iops: f64,
-    rate: f64,
-}
-
-impl Sum {
-    fn of(measured: &Measured<'_>) -> Sum {
-        let mut latencies = ["reads", "writes", "flushes"].map(|name| (name, Latencies::new()));
-        let mut bytes = 0;
-        for home in &measured.served.homes {
-            let figures = home.client.figures();
-            let each = [&figures.reads, &figures.writes, &figures.flushes];
-            latencies.iter_mut().zip(each).for_each(|((_, sum), latencies)| sum.merge(latencies));
-            bytes += figures.bytes;
-        }
-        let elapsed = measured.served.elapsed;
-        let operations = latencies[0].1.count() + latencies[1].1.count();
-        let (iops, rate) = (size::rate(operations, elapsed), size::rate(bytes, elapsed));
-        Sum { latencies, operations, bytes, iops, rate }
-    }
-}
-
 /// For people: first the result, then what explains it, last how it was measured.
 pub(super) fn to_table(measured: &Measured<'_>) -> String {
-    let sum = Sum::of(measured);
+    let sum = Phase::whole(measured.served);
     let sections = [
         headline(measured, &sum),
+        rebuild::to_table(measured),
         latencies(&sum),
         times(measured),
         report::paragraphs("Configuration in effect", &configuration(measured)),
@@ -63,7 +44,7 @@ pub(super) fn to_table(measured: &Measured<'_>) -> String {
     sections.into_iter().filter(|section| !section.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
-fn headline(measured: &Measured<'_>, sum: &Sum) -> String {
+fn headline(measured: &Measured<'_>, sum: &Phase) -> String {
     let Measured { options, load, served, .. } = measured;
     let mut text = format!(
         "{} of {} over {}, {}: {:.0} operations/s, {} in {}\n",
@@ -73,7 +54,7 @@ fn headline(measured: &Measured<'_>, sum: &Sum) -> String {
         options.state.name(),
         sum.iops,
         size::print_rate(sum.rate),
-        served.elapsed,
+        sum.elapsed,
     );
     let per_operation = served.cpu.0.checked_div(sum.operations).unwrap_or(0);
     text.push_str(&format!(
@@ -94,7 +75,7 @@ fn headline(measured: &Measured<'_>, sum: &Sum) -> String {
     text
 }
 
-fn latencies(sum: &Sum) -> String {
+fn latencies(sum: &Phase) -> String {
     let mut columns = Columns::new(&["Latency of", "count", "p50", "p90", "p99", "p99.9", "max", "mean"]);
     for (name, latencies) in sum.latencies.iter().filter(|(_, latencies)| latencies.count() > 0) {
         let all = latencies.summary();
@@ -119,7 +100,8 @@ fn times(measured: &Measured<'_>) -> String {
 fn configuration(measured: &Measured<'_>) -> Vec<String> {
     let Measured { options, load, served, lost, .. } = measured;
     let pool = &served.pool;
-    let gone = lost.map_or(String::new(), |member| format!(", member {member} failed"));
+    let became = if options.spare.is_some() { "replaced" } else { "failed" };
+    let gone = lost.map_or(String::new(), |member| format!(", member {member} {became}"));
     let durable = match (load.fua, load.flush_every) {
         (true, _) => "each write durable when acknowledged".to_owned(),
         (_, Some(every)) => format!("a flush after every {every} writes of a peer"),
@@ -155,7 +137,7 @@ fn configuration(measured: &Measured<'_>) -> Vec<String> {
 /// For programs; the names carry their units.
 pub(super) fn to_json(measured: &Measured<'_>) -> Value {
     let Measured { options, load, served, .. } = measured;
-    let sum = Sum::of(measured);
+    let sum = Phase::whole(measured.served);
     let histogram = |latencies: &Latencies| -> Value {
         let octave = |(from, to, count)| json!({ "from_ns": from, "to_ns": to, "count": count });
         latencies.octaves().into_iter().map(octave).collect()
@@ -172,7 +154,7 @@ pub(super) fn to_json(measured: &Measured<'_>) -> Value {
             let shares = home.times.percent_tenths();
             let percent: Map<String, Value> =
                 shares.iter().map(|&(state, tenths)| (state.name().to_owned(), json!(f64::from(tenths) / 10.0))).collect();
-            json!({ "core": home.core, "bytes": home.client.figures().bytes, "time_ns": home.times, "time_percent": percent })
+            json!({ "core": home.core, "bytes": home.client.workload.bytes(), "time_ns": home.times, "time_percent": percent })
         })
         .collect();
     json!({
@@ -185,7 +167,7 @@ pub(super) fn to_json(measured: &Measured<'_>) -> Value {
         "flush_every": load.flush_every,
         "volume_bytes": options.size,
         "filled": !options.no_fill,
-        "elapsed_ns": served.elapsed,
+        "elapsed_ns": sum.elapsed,
         "settling_ns": served.settling,
         "cpu_ns": served.cpu,
         "operations": sum.operations,
@@ -196,6 +178,7 @@ pub(super) fn to_json(measured: &Measured<'_>) -> Value {
         "peers": peers,
         "healed_blocks": served.healed.blocks,
         "lost_blocks": served.healed.lost,
+        "rebuild": rebuild::to_json(measured),
         "verified": measured.verified.is_some(),
         "pool": served.pool,
         "notes": served.notes,

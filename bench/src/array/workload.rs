@@ -1,11 +1,12 @@
 //! The closed loop of one peer: as soon as an operation has ended, the next one begins.
+//!
+//! A run may be parted while it goes on. What was asked before is then counted apart from what was asked after.
 
 use bireme_control::units::Nanos;
 use bireme_dataplane::engine::volumes::client::Share;
-use bireme_dataplane::engine::volumes::{Client, Step};
 use bireme_dataplane::message::Failure;
 use bireme_dataplane::pattern::Pattern;
-use bireme_dataplane::port::{Next, Port};
+use bireme_dataplane::port::Port;
 use bireme_dataplane::telemetry::Latencies;
 use bireme_dataplane::volume::home::{Ended, Home, Operation};
 
@@ -90,23 +91,34 @@ pub(super) struct Figures {
     pub(super) writes: Latencies,
     pub(super) flushes: Latencies,
     pub(super) bytes: u64,
-    /// The first block that was not what was written last.
-    pub(super) first_wrong: Option<u64>,
 }
 
-/// The client of one home.
+/// The reads and writes of one home.
 #[derive(Debug)]
 pub(super) struct Workload {
     load: Load,
     share: Share,
     stamps: Option<Stamps>,
-    figures: Figures,
-    /// By the order of beginning; at most depth and a flush.
-    under_way: Vec<(Operation, Task)>,
+    /// Of what was asked before the run was parted, and after.
+    figures: [Figures; 2],
+    parted: Option<Nanos>,
+    /// The first block that was not what was written last.
+    first_wrong: Option<u64>,
+    /// At most so many as the depth.
+    under_way: Vec<UnderWay>,
     began: Option<Nanos>,
+    /// An operation has ended last.
+    ended: Nanos,
     cursor: u64,
     drawn: u64,
     unflushed: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct UnderWay {
+    operation: Operation,
+    task: Task,
+    asked: Nanos,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -118,14 +130,53 @@ enum Task {
 
 impl Workload {
     pub(super) fn new(load: Load, share: Share, stamps: Stamps) -> Workload {
-        let under_way = Vec::with_capacity(usize::from(load.depth) + 1);
-        let drawn = share.block(0).0 << 32;
-        let figures = Figures::default();
-        Workload { load, share, stamps: Some(stamps), figures, under_way, began: None, cursor: 0, drawn, unflushed: 0 }
+        Workload {
+            under_way: Vec::with_capacity(usize::from(load.depth)),
+            drawn: share.block(0).0 << 32,
+            load,
+            share,
+            stamps: Some(stamps),
+            figures: Default::default(),
+            parted: None,
+            first_wrong: None,
+            began: None,
+            ended: Nanos::ZERO,
+            cursor: 0,
+            unflushed: 0,
+        }
     }
 
-    pub(super) fn figures(&self) -> &Figures {
-        &self.figures
+    /// What was counted before the run was parted and after, and how long each part was.
+    pub(super) fn parts(&self) -> [(&Figures, Nanos); 2] {
+        let [before, after] = &self.figures;
+        let began = self.began.unwrap_or(self.ended);
+        let parted = self.parted.unwrap_or(self.ended).min(self.ended);
+        [(before, parted.since(began)), (after, self.ended.since(parted))]
+    }
+
+    /// Bytes read and written.
+    pub(super) fn bytes(&self) -> u64 {
+        self.figures.iter().map(|figures| figures.bytes).sum()
+    }
+
+    /// The first block that was not what was written last.
+    pub(super) fn first_wrong(&self) -> Option<u64> {
+        self.first_wrong
+    }
+
+    /// Parts the run, if it was not yet.
+    pub(super) fn part(&mut self, now: Nanos) {
+        self.parted.get_or_insert(now);
+    }
+
+    /// Whether an operation is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
+    /// When the oldest operation that is under way was asked.
+    pub(super) fn oldest(&self) -> Option<Nanos> {
+        self.under_way.iter().map(|under_way| under_way.asked).min()
     }
 
     /// For the next run.
@@ -164,13 +215,14 @@ impl Workload {
         scramble(scramble(seed) ^ self.drawn)
     }
 
-    fn start<P: Port>(&mut self, home: &mut Home<P>, now: Nanos) {
+    /// Keeps as many operations under way as it may, until time is up.
+    pub(super) fn start<P: Port>(&mut self, home: &mut Home<P>, now: Nanos) {
         while self.under_way.len() < usize::from(self.load.depth) {
             let Some(operation) = home.begin() else { return };
             if self.load.flush_every.is_some_and(|every| self.unflushed >= every) {
                 self.unflushed = 0;
                 home.flush(operation);
-                self.under_way.push((operation, Task::Flush));
+                self.under_way.push(UnderWay { operation, task: Task::Flush, asked: now });
                 continue;
             }
             let Some((block, blocks)) = self.place(now) else {
@@ -191,7 +243,7 @@ impl Workload {
                 self.unflushed += 1;
                 Task::Write { blocks }
             };
-            self.under_way.push((operation, task));
+            self.under_way.push(UnderWay { operation, task, asked: now });
         }
     }
 
@@ -200,45 +252,45 @@ impl Workload {
         data.chunks_mut(4096).zip(block..).for_each(|(data, block)| stamps.fill(block, data));
     }
 
-    fn take<P: Port>(&mut self, home: &mut Home<P>, now: Nanos, ended: Ended) -> Result<(), Failure> {
-        let place = self.under_way.iter().position(|(operation, _)| *operation == ended.operation);
-        let (operation, task) = self.under_way.swap_remove(place.expect("homes end what was asked of them"));
+    /// Counts an operation that has ended; how long it took, if it was a read or a write.
+    pub(super) fn take<P: Port>(
+        &mut self,
+        home: &mut Home<P>,
+        now: Nanos,
+        ended: Ended,
+    ) -> Result<Option<Nanos>, Failure> {
+        let place = self.under_way.iter().position(|under_way| under_way.operation == ended.operation);
+        let UnderWay { operation, task, .. } =
+            self.under_way.swap_remove(place.expect("homes end what was asked of them"));
         ended.result?;
+        self.ended = now;
         let took = now.since(ended.asked);
+        let is_after = self.parted.is_some_and(|parted| ended.asked >= parted);
+        let figures = &mut self.figures[usize::from(is_after)];
         match task {
-            Task::Read { block, blocks } => {
-                self.figures.reads.record(took);
-                self.figures.bytes += u64::from(blocks) * 4096;
-                if self.load.compare {
-                    self.compare(block, home.data(operation, blocks * 4096));
-                }
+            Task::Read { blocks, .. } => {
+                figures.reads.record(took);
+                figures.bytes += u64::from(blocks) * 4096;
             }
             Task::Write { blocks } => {
-                self.figures.writes.record(took);
-                self.figures.bytes += u64::from(blocks) * 4096;
+                figures.writes.record(took);
+                figures.bytes += u64::from(blocks) * 4096;
             }
-            Task::Flush => self.figures.flushes.record(took),
+            Task::Flush => figures.flushes.record(took),
+        }
+        if let Task::Read { block, blocks } = task
+            && self.load.compare
+        {
+            self.compare(block, home.data(operation, blocks * 4096));
         }
         home.end(operation);
-        Ok(())
+        Ok(if matches!(task, Task::Flush) { None } else { Some(took) })
     }
 
     fn compare(&mut self, block: u64, data: &[u8]) {
         let stamps = self.stamps.as_ref().expect("they are taken at the end");
         let wrong = data.chunks(4096).zip(block..).find(|(data, block)| !stamps.is_right(*block, data));
-        self.figures.first_wrong = self.figures.first_wrong.or(wrong.map(|(_, block)| block));
-    }
-}
-
-impl<P: Port> Client<P> for Workload {
-    fn turn(&mut self, home: &mut Home<P>, now: Nanos, stopping: bool) -> Result<Step, Failure> {
-        while let Some(ended) = home.reap() {
-            self.take(home, now, ended)?;
-        }
-        if !stopping {
-            self.start(home, now);
-        }
-        Ok(if self.under_way.is_empty() { Step::Done } else { Step::On(Next::Event) })
+        self.first_wrong = self.first_wrong.or(wrong.map(|(_, block)| block));
     }
 }
 

@@ -231,6 +231,8 @@ mod tests {
         let mut latencies = Latencies::new();
         latencies.record(Nanos::from_secs(3600));
         assert_eq!(latencies.percentile(50_000), Nanos::from_secs(3600));
+        latencies.clear();
+        assert_eq!(latencies.summary(), LatencySummary::default());
     }
 
     #[test]

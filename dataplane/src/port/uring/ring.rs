@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::thread::{self, ThreadId};
 
 use bireme_control::units::Nanos;
 use io_uring::{Builder, IoUring, Probe, cqueue, squeue};
@@ -12,8 +13,8 @@ use crate::port::GATHER_TIME;
 /// A ring that one thread uses.
 pub(super) struct Ring {
     ring: IoUring,
-    /// The ring's index among the thread's registered rings; the kernel then need not look its descriptor up.
-    registered: Option<libc::c_int>,
+    /// The ring's index among the registered rings of a thread; the kernel then need not look its descriptor up.
+    registered: Option<(libc::c_int, ThreadId)>,
     known: Probe,
     /// Whether a sleep can be for several completions and end early with fewer (IORING_FEAT_MIN_TIMEOUT).
     gathers: bool,
@@ -90,16 +91,34 @@ impl Ring {
         // There may be none, and nothing can be done about an error.
         let _ = self.ring.submitter().unregister_files();
         let _ = self.ring.submitter().unregister_buffers();
+        self.unregister_itself();
     }
 
     /// Registers the ring's own descriptor with this thread. `false`: the plain descriptor is used.
     pub(super) fn register_itself(&mut self) -> bool {
         let mut update = RsrcUpdate { offset: u32::MAX, reserved: 0, data: u64::from(self.fd().unsigned_abs()) };
+        let index =
+            if self.update(REGISTER_RING_FDS, &mut update) { libc::c_int::try_from(update.offset).ok() } else { None };
+        self.registered = index.map(|index| (index, thread::current().id()));
+        self.registered.is_some()
+    }
+
+    /// Takes that back. Else the ring would live as long as the thread, though it is closed, and with it the file of a
+    /// request whose last reference a worker of the kernel gives back late: a claim that nobody can see.
+    fn unregister_itself(&mut self) {
+        let Some((index, _)) = self.registered.take().filter(|&(_, owner)| owner == thread::current().id()) else {
+            return;
+        };
+        let mut update = RsrcUpdate { offset: index.unsigned_abs(), reserved: 0, data: 0 };
+        self.update(UNREGISTER_RING_FDS, &mut update);
+    }
+
+    /// One change of the thread's registered rings; whether the kernel made it.
+    fn update(&self, what: libc::c_uint, update: &mut RsrcUpdate) -> bool {
         // SAFETY: the kernel reads and writes one `io_uring_rsrc_update`, laid out as its header says, and keeps nothing.
         let answer =
-            unsafe { libc::syscall(libc::SYS_io_uring_register, self.fd(), REGISTER_RING_FDS, &raw mut update, 1) };
-        self.registered = if answer == 1 { libc::c_int::try_from(update.offset).ok() } else { None };
-        self.registered.is_some()
+            unsafe { libc::syscall(libc::SYS_io_uring_register, self.fd(), what, std::ptr::from_mut(update), 1) };
+        answer == 1
     }
 
     /// Queues an entry. `false`: the submission queue is full.
@@ -123,7 +142,7 @@ impl Ring {
         let (least, min_wait_usec) = if least > 1 && self.gathers { (least, GATHER_USEC) } else { (least.min(1), 0) };
         let argument = GetEvents { sigmask: 0, sigmask_bytes: 0, min_wait_usec, time: waiting };
         let (ring, flag) = match self.registered {
-            Some(index) => (index, ENTER_REGISTERED_RING),
+            Some((index, _)) => (index, ENTER_REGISTERED_RING),
             None => (self.fd(), 0),
         };
         // SAFETY: the kernel reads `argument` and the time it points to during the call; both live until it returns. The
@@ -250,6 +269,7 @@ struct Timespec {
 #[expect(clippy::cast_possible_truncation, reason = "100 microseconds")]
 const GATHER_USEC: u32 = (GATHER_TIME.0 / 1000) as u32;
 const REGISTER_RING_FDS: libc::c_uint = 20;
+const UNREGISTER_RING_FDS: libc::c_uint = 21;
 const ENTER_GETEVENTS: libc::c_uint = 1;
 const ENTER_EXT_ARG: libc::c_uint = 1 << 3;
 const ENTER_REGISTERED_RING: libc::c_uint = 1 << 4;

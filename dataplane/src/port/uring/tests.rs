@@ -54,6 +54,17 @@ fn what_is_written_is_read_back() {
     assert_eq!(port.in_flight(), 0);
 }
 
+/// The kernel has sixteen places for registered rings of a thread, and keeps a ring open that has one.
+#[test]
+fn a_thread_may_build_one_port_after_the_other() {
+    let file = file(1 << 20);
+    for number in 0..40 {
+        let mut port = port(&[file.as_fd()], &Bells::new(1), Bell(0));
+        assert!(port.effective().registered_ring, "port {number}");
+        assert_eq!(one(&mut port, 0, 0, Operation::Flush), Ok(0));
+    }
+}
+
 #[test]
 fn a_file_that_is_absent_keeps_its_place() {
     let file = file(1 << 20);

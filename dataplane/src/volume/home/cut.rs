@@ -41,7 +41,7 @@ impl<P: Port> Home<P> {
             if !self.works.has_room() {
                 break;
             }
-            if !self.may_touch(now, index, what, cut.page) {
+            if self.is_enough(index, what) || !self.may_touch(now, index, what, cut.page) {
                 place += 1;
                 continue;
             }
@@ -58,6 +58,14 @@ impl<P: Port> Home<P> {
             made = true;
         }
         made
+    }
+
+    /// Whether a page is mended by as many pieces as may be while clients want something too.
+    fn is_enough(&mut self, index: u16, what: What) -> bool {
+        let is_mending = matches!(what, What::Rebuild | What::Scrub);
+        is_mending
+            && self.operations.at(index).left >= PIECES_OF_A_PAGE
+            && self.works.all().any(|work| matches!(work.kind, Kind::Read | Kind::Write))
     }
 
     /// One piece of an operation was answered.
@@ -180,3 +188,7 @@ fn range(start: u64, end: u64) -> Range<u32> {
     let block = |block: u64| u32::try_from(block).expect("a unit is smaller than a page of 64 MiB");
     block(start)..block(end)
 }
+
+/// Pieces under way of a page that is mended beside others' operations. With all pieces that there is room for, what clients
+/// ask for would wait until the page is through.
+const PIECES_OF_A_PAGE: u16 = 4;

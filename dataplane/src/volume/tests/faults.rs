@@ -172,3 +172,37 @@ fn members_that_die_at_any_request_are_gone_on_without() {
         }
     }
 }
+
+/// Requests under way at most while a page is scrubbed, with a client that reads one block after the other or without.
+fn scrub_in_flight(has_client: bool) -> usize {
+    let volume = volume(Level::Raid5, 4, 4096, 64 << 10, 40, 1);
+    let mut rig = Rig::new(&volume, small_options(), 1);
+    for page in 0..2 {
+        assert!(rig.write(page * 16, 16, false));
+    }
+    rig.drain();
+    rig.settle();
+    let mut most = 0;
+    for turn in 0..200 {
+        if has_client {
+            rig.read(16 + turn % 16, 1);
+        }
+        if turn == 0 {
+            assert!(rig.other(0, |home, operation| home.scrub(operation, 0)));
+        }
+        rig.turn();
+        most = most.max(rig.homes[0].in_flight());
+        rig.world.advance_to(rig.world.next_event().unwrap_or(rig.world.now()));
+    }
+    rig.drain();
+    assert_eq!(rig.failed, []);
+    most
+}
+
+#[test]
+fn a_page_that_is_mended_leaves_room_for_clients() {
+    let (alone, beside) = (scrub_in_flight(false), scrub_in_flight(true));
+    // Five pieces of four members each and one of two; or four of them, and what the client reads.
+    assert_eq!(alone, 5 * 4 + 2);
+    assert!((16..=4 * 4 + 5).contains(&beside), "{beside} requests under way");
+}
