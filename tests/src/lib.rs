@@ -4,6 +4,7 @@
 //! - [`command`]: the `bireme` command as a child with a time limit.
 //! - [`crash`]: crashes of volumes, enumerated.
 //! - [`data`]: inputs, and what generated data must be.
+//! - [`fuse_disk`]: a loop device that dies when a test wants it to.
 //! - [`kills`]: an offload that is killed at random moments, and what must be true then.
 //! - [`loops`]: loop devices that go away with the test, also when it panics.
 //! - [`members`]: files as members of a pool.
@@ -17,6 +18,7 @@ pub mod child;
 pub mod command;
 pub mod crash;
 pub mod data;
+pub mod fuse_disk;
 pub mod kills;
 pub mod loops;
 pub mod members;
