@@ -48,6 +48,15 @@ impl Failing {
     }
 }
 
+/// What a disk has seen so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Reads, writes and flushes.
+    pub requests: u64,
+    /// Those that failed.
+    pub refused: u64,
+}
+
 /// A disk that can be killed.
 #[derive(Debug)]
 pub struct FuseDisk {
@@ -70,7 +79,7 @@ impl FuseDisk {
         let mut child = command.spawn().expect("the disk's process starts");
         let commands = child.stdin.take().expect("a pipe");
         let mut answers = BufReader::new(child.stdout.take().expect("a pipe"));
-        read_count(&mut answers).expect("a disk that is served: FUSE works here");
+        read_seen(&mut answers).expect("a disk that is served: FUSE works here");
         // The process has mounted in a namespace of its own, which is seen through it.
         let file = PathBuf::from(format!("/proc/{}/root{PLACE}/{DISK}", child.id()));
         let device = loop_device::attach(&file, 4096).expect("a loop device");
@@ -92,7 +101,7 @@ impl FuseDisk {
         self.ask(&format!("fail {} {after}", what.name())).expect("the disk takes note");
     }
 
-    /// It works again.
+    /// It works again, and what has failed is forgotten.
     ///
     /// # Panics
     /// When the process is gone.
@@ -100,8 +109,8 @@ impl FuseDisk {
         self.ask("heal").expect("the disk takes note");
     }
 
-    /// How many requests it has seen; `None`: its process is gone.
-    pub fn count(&mut self) -> Option<u64> {
+    /// What it has seen; `None`: its process is gone.
+    pub fn seen(&mut self) -> Option<Seen> {
         self.ask("count").ok()
     }
 
@@ -113,9 +122,9 @@ impl FuseDisk {
         self.child.kill().and_then(|()| self.child.wait()).expect("a process of ours");
     }
 
-    fn ask(&mut self, line: &str) -> io::Result<u64> {
+    fn ask(&mut self, line: &str) -> io::Result<Seen> {
         writeln!(self.commands, "{line}")?;
-        read_count(&mut self.answers)
+        read_seen(&mut self.answers)
     }
 }
 
@@ -128,10 +137,12 @@ impl Drop for FuseDisk {
     }
 }
 
-fn read_count(answers: &mut BufReader<ChildStdout>) -> io::Result<u64> {
+fn read_seen(answers: &mut BufReader<ChildStdout>) -> io::Result<Seen> {
     let mut line = String::new();
     answers.read_line(&mut line)?;
-    line.trim().parse().map_err(|_| io::Error::other(format!("no count but '{line}'")))
+    let counts = line.trim().split_once(' ').and_then(|(all, failed)| Some((all.parse().ok()?, failed.parse().ok()?)));
+    let (requests, refused) = counts.ok_or_else(|| io::Error::other(format!("no counts but '{line}'")))?;
+    Ok(Seen { requests, refused })
 }
 
 /// Where the file system is mounted: a folder that is always there.

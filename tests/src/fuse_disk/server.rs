@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   loop device --> /disk, FUSE --> this process --> a file in memory that has no name
-//!   stdin: fail all|reads|writes|dies AFTER, heal, count        stdout: how many requests there were, a line each
+//!   stdin: fail all|reads|writes|dies AFTER, heal, count     stdout: how many requests there were, and how many failed
 //! ```
 //!
 //! It mounts in a mount namespace of its own, and ends when its standard input does. So nothing of it is left behind,
@@ -35,7 +35,7 @@ pub fn serve(bytes: u64) -> io::Result<()> {
     // Before there is a second thread: a namespace belongs to a thread.
     unshare(CloneFlags::CLONE_NEWNS)?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
-    let fate = Arc::new(Mutex::new(Fate { requests: 0, failing: None }));
+    let fate = Arc::new(Mutex::new(Fate::default()));
     let mut config = Config::default();
     config.n_threads = Some(THREADS);
     let served = Served { file, bytes, fate: fate.clone() };
@@ -48,7 +48,7 @@ pub fn serve(bytes: u64) -> io::Result<()> {
 
 fn obey(fate: &Mutex<Fate>) -> io::Result<()> {
     let mut answers = io::stdout().lock();
-    writeln!(answers, "0")?;
+    writeln!(answers, "0 0")?;
     for line in io::stdin().lock().lines() {
         let line = line?;
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -59,17 +59,19 @@ fn obey(fate: &Mutex<Fate>) -> io::Result<()> {
                 let (what, after) = (Failing::parse(what).ok_or_else(bad)?, after.parse::<u64>().map_err(|_| bad())?);
                 fate.failing = Some((what, fate.requests.saturating_add(after)));
             }
-            ["heal"] => fate.failing = None,
+            ["heal"] => (fate.failing, fate.refused) = (None, 0),
             _ => {}
         }
-        writeln!(answers, "{}", fate.requests)?;
+        writeln!(answers, "{} {}", fate.requests, fate.refused)?;
     }
     Ok(())
 }
 
-/// How many requests there were, and which fail after how many.
+/// How many requests there were, how many failed, and which fail after how many.
+#[derive(Default)]
 struct Fate {
     requests: u64,
+    refused: u64,
     failing: Option<(Failing, u64)>,
 }
 
@@ -84,19 +86,21 @@ impl Served {
     fn admit(&self, writes: bool) -> Result<(), Errno> {
         let mut fate = self.fate.lock().unwrap_or_else(PoisonError::into_inner);
         fate.requests += 1;
-        match fate.failing {
-            Some((what, after)) if fate.requests > after => match what {
-                Failing::All => Err(Errno::EIO),
-                Failing::Reads if !writes => Err(Errno::EIO),
-                Failing::Writes if writes => Err(Errno::EIO),
-                Failing::Reads | Failing::Writes => Ok(()),
-                Failing::Dies => {
-                    let _ = raise(Signal::SIGKILL);
-                    Err(Errno::EIO)
-                }
-            },
-            _ => Ok(()),
+        let Some((what, after)) = fate.failing else { return Ok(()) };
+        let is_meant = match what {
+            Failing::All | Failing::Dies => true,
+            Failing::Reads => !writes,
+            Failing::Writes => writes,
+        };
+        if fate.requests <= after || !is_meant {
+            return Ok(());
         }
+        fate.refused += 1;
+        if what == Failing::Dies {
+            // It does not return, unless somebody has forbidden signals.
+            let _ = raise(Signal::SIGKILL);
+        }
+        Err(Errno::EIO)
     }
 
     fn facts(&self, number: INodeNo) -> FileAttr {
