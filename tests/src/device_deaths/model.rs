@@ -36,9 +36,11 @@ impl Model {
         let mut acknowledged: BTreeMap<u64, u64> = BTreeMap::new();
         for (written, durable) in said.lines().filter_map(Written::parse) {
             for block in written.block..written.block + u64::from(written.blocks) {
-                match durable {
-                    true => *acknowledged.entry(block).or_default() = written.version.max(acknowledged[&block]),
-                    false => asked.entry(block).or_default().push(written.version),
+                if durable {
+                    let newest = acknowledged.entry(block).or_default();
+                    *newest = written.version.max(*newest);
+                } else {
+                    asked.entry(block).or_default().push(written.version);
                 }
             }
         }

@@ -22,7 +22,7 @@ pub(super) fn run(command: &Array) -> Result<(), String> {
         Array::Fail(arguments) => fail(arguments),
         Array::Replace(arguments) => replace(arguments),
         Array::Rebuild(arguments) => rebuild(arguments),
-        Array::Scrub(arguments) => mend(arguments, Mending::Scrub).map(|_| ()),
+        Array::Scrub(arguments) => scrub(arguments),
     }
 }
 
@@ -59,27 +59,47 @@ fn replace(arguments: &ArrayReplace) -> Result<(), String> {
     emit(&text(&facts.map_err(sentence)?))
 }
 
+fn scrub(arguments: &ArrayMend) -> Result<(), String> {
+    let before = facts(arguments)?;
+    mend(arguments, Mending::Scrub, &before.notes)?;
+    // Whoever was lost on the way is to be replaced.
+    let after = facts(arguments)?;
+    after.notes.iter().filter(|note| !before.notes.contains(note)).try_for_each(|note| say(note))
+}
+
 fn rebuild(arguments: &ArrayMend) -> Result<(), String> {
-    let facts = {
-        let devices = Device::open_all(&arguments.devices, Purpose::Read).map_err(sentence)?;
-        arrays::show_array(&devices).map_err(sentence)?
-    };
-    if !facts.members.iter().any(|row| row.state == "rebuilding") {
+    let before = facts(arguments)?;
+    let filled: Vec<_> = before.members.iter().filter(|row| row.state == "rebuilding").collect();
+    if filled.is_empty() {
         return Err("no member of this array is to be rebuilt: put a device in the place of a failed one first, with \
                     `bireme array replace`"
             .to_owned());
     }
-    let done = mend(arguments, Mending::Rebuild)?;
+    let done = mend(arguments, Mending::Rebuild, &before.notes)?;
     let devices = open(arguments)?;
     if !engine::end_rebuild(devices, &done, &config(arguments)).map_err(sentence)? {
         return Err("a volume was made meanwhile: run this again".to_owned());
     }
-    let devices = Device::open_all(&arguments.devices, Purpose::Read).map_err(sentence)?;
-    emit(&text(&arrays::show_array(&devices).map_err(sentence)?))
+    let after = facts(arguments)?;
+    emit(&text(&after))?;
+    let lost = filled.iter().find(|row| !after.members.iter().any(|now| now.path == row.path && now.state == "active"));
+    match lost.and_then(|row| Some((row.member?, row.path.as_ref()?))) {
+        Some((member, path)) => Err(format!(
+            "member {member}, {}, was lost while it was rebuilt: the others hold all data; replace it (bireme array \
+             replace)",
+            path.display()
+        )),
+        None => Ok(()),
+    }
 }
 
-/// Goes through the set and all volumes; the names of these.
-fn mend(arguments: &ArrayMend, what: Mending) -> Result<Vec<String>, String> {
+fn facts(arguments: &ArrayMend) -> Result<ArrayFacts, String> {
+    let devices = Device::open_all(&arguments.devices, Purpose::Read).map_err(sentence)?;
+    arrays::show_array(&devices).map_err(sentence)
+}
+
+/// Goes through the set and all volumes; the names of these. What is said in `known` is not said again.
+fn mend(arguments: &ArrayMend, what: Mending, known: &[String]) -> Result<Vec<String>, String> {
     let mut done = Vec::new();
     let config = config(arguments);
     let volumes = {
@@ -88,15 +108,20 @@ fn mend(arguments: &ArrayMend, what: Mending) -> Result<Vec<String>, String> {
     };
     let job = MendJob { devices: open(arguments)?, what };
     let outcome = watched(arguments.devices.len(), 0, |handles| engine::mend(job, &config, handles))?;
-    let damaged: u64 = outcome.devices.iter().map(|device| device.healed.damaged).sum();
-    emit(&line("the newest data set", outcome.bytes, outcome.elapsed, damaged, what))?;
+    // What a member that has failed holds was not mended.
+    let mended = outcome.devices.iter().filter(|device| device.state != "failed");
+    let damaged = mended.map(|device| device.healed.damaged).sum();
+    emit(&line("the newest data set", outcome.bytes, outcome.elapsed, &found(damaged, false), what))?;
+    outcome.notes.iter().filter(|note| !known.contains(note)).try_for_each(|note| say(note))?;
     for volume in volumes {
         let devices = open(arguments)?;
         let name = &volume.name;
         let served =
             watched(arguments.devices.len(), 0, |handles| engine::mend_volume(devices, name, what, &config, handles))?;
         let bytes = served.homes.iter().map(|home| home.client.bytes()).sum();
-        emit(&line(&format!("volume '{name}'"), bytes, served.elapsed, served.healed.blocks, what))?;
+        let found = found(served.healed.blocks, !served.losses.is_empty());
+        emit(&line(&format!("volume '{name}'"), bytes, served.elapsed, &found, what))?;
+        served.losses.iter().try_for_each(|note| say(note))?;
         if served.healed.lost > 0 {
             emit(&format!("{} blocks of it cannot be brought back: reads of them fail\n", served.healed.lost))?;
         }
@@ -108,17 +133,26 @@ fn mend(arguments: &ArrayMend, what: Mending) -> Result<Vec<String>, String> {
     Ok(done)
 }
 
-fn line(whom: &str, bytes: u64, elapsed: Nanos, damaged: u64, what: Mending) -> String {
+fn say(note: &str) -> Result<(), String> {
+    emit(&format!("Note: {note}\n"))
+}
+
+fn line(whom: &str, bytes: u64, elapsed: Nanos, found: &str, what: Mending) -> String {
     let (done, rate) = match what {
         Mending::Scrub => ("scrubbed", size::print_rate(size::rate(bytes, elapsed))),
         Mending::Rebuild => ("rebuilt", size::print_rate(size::rate(bytes, elapsed))),
     };
-    let found = match damaged {
-        0 => "nothing was damaged".to_owned(),
-        1 => "1 block was not what had been written, and is again".to_owned(),
-        more => format!("{more} blocks were not what had been written, and are again"),
-    };
     format!("{whom}: {} of data {done} in {elapsed}, {rate}; {found}\n", size::print(bytes))
+}
+
+/// What is said of damaged blocks; some of them may have been a member's that was lost then.
+fn found(damaged: u64, lost: bool) -> String {
+    match damaged {
+        0 => "nothing was damaged".to_owned(),
+        1 if !lost => "1 block was not what had been written, and is again".to_owned(),
+        more if !lost => format!("{more} blocks were not what had been written, and are again"),
+        some => format!("damaged or not to be read: {some}, which are as written again where their member still works"),
+    }
 }
 
 fn open(arguments: &ArrayMend) -> Result<Vec<Device>, String> {
