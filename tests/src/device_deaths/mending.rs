@@ -103,8 +103,8 @@ fn mend(rig: &mut Rig, what: &str) -> Fate {
         Fate::Good(ended) => println!("  {}", ended.stdout.replace('\n', "\n  ")),
         Fate::Failed(ended) => {
             let mut dead = rig.disks.iter().zip(&rig.dead).filter(|(_, dead)| **dead);
-            let is_named = dead.any(|(disk, _)| ended.sentence().contains(&disk.path().display().to_string()));
-            assert!(is_named, "{}", ended.sentence());
+            let said = format!("{}{}", ended.stdout, ended.stderr);
+            assert!(dead.any(|(disk, _)| said.contains(&disk.path().display().to_string())), "{said}");
         }
         Fate::Refused => {}
         Fate::Killed(_) => unreachable!("nobody kills it"),

@@ -71,6 +71,7 @@ fn rebuild(arguments: &ArrayMend) -> Result<(), String> {
     let before = facts(arguments)?;
     let filled: Vec<_> = before.members.iter().filter(|row| row.state == "rebuilding").collect();
     if filled.is_empty() {
+        before.notes.iter().try_for_each(|note| say(note))?;
         return Err("no member of this array is to be rebuilt: put a device in the place of a failed one first, with \
                     `bireme array replace`"
             .to_owned());
