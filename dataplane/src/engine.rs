@@ -21,8 +21,8 @@ use bireme_control::balance::Rules;
 use bireme_control::raid::geometry::GeometryError;
 use bireme_control::units::{Nanos, PeerId};
 
-use crate::device::{Device, DeviceError};
 use crate::device::file::{FileError, Input};
+use crate::device::{Device, DeviceError};
 use crate::message::Failure;
 use crate::outcome::Outcome;
 use crate::peer::Rate;

@@ -28,11 +28,8 @@ fn main() {
         let own = std::env::current_exe().ok();
         own.and_then(|path| Some(path.parent()?.join(name))).unwrap_or_else(|| PathBuf::from(name))
     };
-    let programs = Programs {
-        bireme: beside("bireme-under-test"),
-        disk: beside("fuse-disk"),
-        writer: beside("acknowledge"),
-    };
+    let programs =
+        Programs { bireme: beside("bireme-under-test"), disk: beside("fuse-disk"), writer: beside("acknowledge") };
     let mut played = 0;
     for seed in arguments.from..arguments.from + arguments.seeds {
         for case in Case::ALL {

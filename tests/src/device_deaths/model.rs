@@ -65,7 +65,9 @@ impl Model {
         let mut wrong = Vec::new();
         for (block, found) in (0..).zip(found.chunks(BLOCK)) {
             let is_other = |data: &Vec<u8>| data == found;
-            if self.bytes[place(block)] != *found && !self.instead.get(&block).is_some_and(|all| all.iter().any(is_other)) {
+            if self.bytes[place(block)] != *found
+                && !self.instead.get(&block).is_some_and(|all| all.iter().any(is_other))
+            {
                 wrong.push(block);
             }
         }
