@@ -125,6 +125,16 @@ impl Device {
         paths.iter().map(|path| Device::open(path, purpose)).collect()
     }
 
+    /// The same device under the same claim, for several uses of it one after the other: a claim that is given up in between
+    /// may not be had again at once, and somebody else may have it first.
+    ///
+    /// # Errors
+    /// The process has too many files open.
+    pub fn again(&self) -> Result<Device, DeviceError> {
+        let failed = |source| DeviceError::Io { doing: "opening once more", path: self.path.clone(), source };
+        Ok(Device { file: self.file.try_clone().map_err(failed)?, path: self.path.clone(), ..*self })
+    }
+
     /// Refuses a device of which nobody knows whether it is partitioned, for those who overwrite what they have not read.
     ///
     /// # Errors

@@ -60,15 +60,17 @@ fn replace(arguments: &ArrayReplace) -> Result<(), String> {
 }
 
 fn scrub(arguments: &ArrayMend) -> Result<(), String> {
-    let before = facts(arguments)?;
-    mend(arguments, Mending::Scrub, &before.notes)?;
+    let devices = Device::open_all(&arguments.devices, Purpose::Write).map_err(sentence)?;
+    let before = arrays::show_array(&devices).map_err(sentence)?;
+    mend(arguments, &devices, Mending::Scrub, &before.notes)?;
     // Whoever was lost on the way is to be replaced.
-    let after = facts(arguments)?;
+    let after = arrays::show_array(&devices).map_err(sentence)?;
     after.notes.iter().filter(|note| !before.notes.contains(note)).try_for_each(|note| say(note))
 }
 
 fn rebuild(arguments: &ArrayMend) -> Result<(), String> {
-    let before = facts(arguments)?;
+    let devices = Device::open_all(&arguments.devices, Purpose::Write).map_err(sentence)?;
+    let before = arrays::show_array(&devices).map_err(sentence)?;
     let filled: Vec<_> = before.members.iter().filter(|row| row.state == "rebuilding").collect();
     if filled.is_empty() {
         before.notes.iter().try_for_each(|note| say(note))?;
@@ -76,12 +78,11 @@ fn rebuild(arguments: &ArrayMend) -> Result<(), String> {
                     `bireme array replace`"
             .to_owned());
     }
-    let done = mend(arguments, Mending::Rebuild, &before.notes)?;
-    let devices = open(arguments)?;
-    if !engine::end_rebuild(devices, &done, &config(arguments)).map_err(sentence)? {
+    let done = mend(arguments, &devices, Mending::Rebuild, &before.notes)?;
+    if !engine::end_rebuild(again(&devices)?, &done, &config(arguments)).map_err(sentence)? {
         return Err("a volume was made meanwhile: run this again".to_owned());
     }
-    let after = facts(arguments)?;
+    let after = arrays::show_array(&devices).map_err(sentence)?;
     emit(&text(&after))?;
     let lost = filled.iter().find(|row| !after.members.iter().any(|now| now.path == row.path && now.state == "active"));
     match lost.and_then(|row| Some((row.member?, row.path.as_ref()?))) {
@@ -94,31 +95,21 @@ fn rebuild(arguments: &ArrayMend) -> Result<(), String> {
     }
 }
 
-fn facts(arguments: &ArrayMend) -> Result<ArrayFacts, String> {
-    let devices = Device::open_all(&arguments.devices, Purpose::Read).map_err(sentence)?;
-    arrays::show_array(&devices).map_err(sentence)
-}
-
 /// Goes through the set and all volumes; the names of these. What is said in `known` is not said again.
-fn mend(arguments: &ArrayMend, what: Mending, known: &[String]) -> Result<Vec<String>, String> {
+fn mend(arguments: &ArrayMend, devices: &[Device], what: Mending, known: &[String]) -> Result<Vec<String>, String> {
     let mut done = Vec::new();
     let config = config(arguments);
-    let volumes = {
-        let devices = Device::open_all(&arguments.devices, Purpose::Read).map_err(sentence)?;
-        engine::volumes::list_volumes(devices).map_err(sentence)?
-    };
-    let job = MendJob { devices: open(arguments)?, what };
-    let outcome = watched(arguments.devices.len(), 0, |handles| engine::mend(job, &config, handles))?;
+    let volumes = engine::volumes::list_volumes(again(devices)?).map_err(sentence)?;
+    let job = MendJob { devices: again(devices)?, what };
+    let outcome = watched(devices.len(), 0, |handles| engine::mend(job, &config, handles))?;
     // What a member that has failed holds was not mended.
     let mended = outcome.devices.iter().filter(|device| device.state != "failed");
     let damaged = mended.map(|device| device.healed.damaged).sum();
     emit(&line("the newest data set", outcome.bytes, outcome.elapsed, &found(damaged, false), what))?;
     outcome.notes.iter().filter(|note| !known.contains(note)).try_for_each(|note| say(note))?;
     for volume in volumes {
-        let devices = open(arguments)?;
-        let name = &volume.name;
-        let served =
-            watched(arguments.devices.len(), 0, |handles| engine::mend_volume(devices, name, what, &config, handles))?;
+        let (name, given) = (&volume.name, again(devices)?);
+        let served = watched(devices.len(), 0, |handles| engine::mend_volume(given, name, what, &config, handles))?;
         let bytes = served.homes.iter().map(|home| home.client.bytes()).sum();
         let found = found(served.healed.blocks, !served.losses.is_empty());
         emit(&line(&format!("volume '{name}'"), bytes, served.elapsed, &found, what))?;
@@ -128,7 +119,7 @@ fn mend(arguments: &ArrayMend, what: Mending, known: &[String]) -> Result<Vec<St
         }
         done.push(volume.name);
         if what == Mending::Rebuild {
-            engine::end_rebuild(open(arguments)?, &done, &config).map_err(sentence)?;
+            engine::end_rebuild(again(devices)?, &done, &config).map_err(sentence)?;
         }
     }
     Ok(done)
@@ -156,8 +147,9 @@ fn found(damaged: u64, lost: bool) -> String {
     }
 }
 
-fn open(arguments: &ArrayMend) -> Result<Vec<Device>, String> {
-    Device::open_all(&arguments.devices, Purpose::Write).map_err(sentence)
+/// The devices for one step of several, claimed all the time.
+fn again(devices: &[Device]) -> Result<Vec<Device>, String> {
+    devices.iter().map(Device::again).collect::<Result<_, _>>().map_err(sentence)
 }
 
 fn config(arguments: &ArrayMend) -> Config {
