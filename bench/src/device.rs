@@ -152,6 +152,7 @@ fn open(options: &Options, load: &Load, config: &Config) -> Result<Vec<Device>, 
     let purpose = if load.mix.writes() { Purpose::Write } else { Purpose::Read };
     let devices = Device::open_all(&options.devices, purpose).map_err(sentence)?;
     for device in &devices {
+        device.check_read().map_err(sentence)?;
         let unit = device.alignment().offset.max(device.logical_block_bytes());
         if let Some((bytes, _)) = load.sizes.iter().find(|(bytes, _)| bytes % unit != 0) {
             let path = device.path().display();

@@ -251,7 +251,7 @@ impl Direction {
     }
 }
 
-/// A reader asks nothing more of a member that has refused so often: each refusal costs many small requests.
-const REFUSALS_MAX: u16 = 16;
+/// Nothing more is asked of a member that has refused to read so often: each refusal costs many small requests.
+pub(crate) const REFUSALS_MAX: u16 = 16;
 #[expect(clippy::cast_possible_truncation, reason = "4096")]
 const BLOCK: u32 = BLOCK_BYTES as u32;

@@ -79,10 +79,13 @@ pub struct Device {
     bytes: u64,
     alignment: Alignment,
     logical_block_bytes: u32,
+    /// What it answered when its first blocks were read.
+    unread: Option<i32>,
 }
 
 impl Device {
-    /// Opens one device, or says why it must not be used.
+    /// Opens one device, or says why it must not be used. One that cannot be read is opened all the same: an array may do
+    /// without it, and must be able to say so.
     pub fn open(path: impl AsRef<Path>, purpose: Purpose) -> Result<Device, DeviceError> {
         let path = path.as_ref();
         identity_of(path)?;
@@ -97,13 +100,16 @@ impl Device {
             return Err(DeviceError::Empty { path: path.into(), bytes: exact });
         }
         let (alignment, logical_block_bytes) = alignment(path, &file, identity)?;
-        let head = first_blocks(&file).map_err(failed("reading the first blocks of"))?;
+        let (head, unread) = match first_blocks(&file) {
+            Ok(head) => (head, None),
+            Err(error) => (Vec::new(), Some(error.raw_os_error().unwrap_or(libc::EIO))),
+        };
         if let Some(table) = signature::partition_table(&head) {
             let found = format!("its start holds the {table}");
             return Err(DeviceError::Partitioned { path: path.into(), found });
         }
         let kind = if matches!(identity, Identity::Block(_)) { Kind::Block } else { Kind::File };
-        Ok(Device { file, path: path.into(), kind, identity, bytes, alignment, logical_block_bytes })
+        Ok(Device { file, path: path.into(), kind, identity, bytes, alignment, logical_block_bytes, unread })
     }
 
     /// Opens the null device, as one of so many bytes. It is no device for anything but measurements of the way to it.
@@ -118,7 +124,16 @@ impl Device {
         let metadata = file.metadata().map_err(failed("looking up"))?;
         let identity = Identity::File { device: metadata.dev(), inode: metadata.ino() };
         let alignment = Alignment { memory: BLOCK, offset: BLOCK, known: false };
-        Ok(Device { file, path: path.into(), kind: Kind::Null, identity, bytes, alignment, logical_block_bytes: BLOCK })
+        Ok(Device {
+            file,
+            path: path.into(),
+            kind: Kind::Null,
+            identity,
+            bytes,
+            alignment,
+            logical_block_bytes: BLOCK,
+            unread: None,
+        })
     }
 
     /// Opens several devices that share no byte; all or none.
@@ -134,6 +149,26 @@ impl Device {
             }
         }
         paths.iter().map(|path| Device::open(path, purpose)).collect()
+    }
+
+    /// The same device under the same claim, for several uses of it one after the other: a claim that is given up in between
+    /// may not be had again at once, and somebody else may have it first.
+    ///
+    /// # Errors
+    /// The process has too many files open.
+    pub fn again(&self) -> Result<Device, DeviceError> {
+        let failed = |source| DeviceError::Io { doing: "opening once more", path: self.path.clone(), source };
+        Ok(Device { file: self.file.try_clone().map_err(failed)?, path: self.path.clone(), ..*self })
+    }
+
+    /// Refuses a device of which nobody knows whether it is partitioned, for those who overwrite what they have not read.
+    ///
+    /// # Errors
+    /// Its first blocks could not be read.
+    pub fn check_read(&self) -> Result<(), DeviceError> {
+        let Some(errno) = self.unread else { return Ok(()) };
+        let source = io::Error::from_raw_os_error(errno);
+        Err(DeviceError::Io { doing: "reading the first blocks of", path: self.path.clone(), source })
     }
 
     /// As the operator named it.

@@ -21,8 +21,8 @@ use bireme_control::balance::Rules;
 use bireme_control::raid::geometry::GeometryError;
 use bireme_control::units::{Nanos, PeerId};
 
-use crate::device::Device;
 use crate::device::file::{FileError, Input};
+use crate::device::{Device, DeviceError};
 use crate::message::Failure;
 use crate::outcome::Outcome;
 use crate::peer::Rate;
@@ -194,6 +194,9 @@ pub enum EngineError {
     /// A ring that cannot be had.
     #[error(transparent)]
     Setup(#[from] SetupError),
+    /// A device that must not be overwritten.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// A pool that cannot be opened.
     #[error(transparent)]
     Pool(#[from] PoolError),

@@ -292,17 +292,15 @@ impl<P: Port> Peer<P> {
         if member >= self.desk.array.members() {
             return false;
         }
-        match self.job {
-            Job::Restore(_) => done.doing == Doing::Read && self.desk.note_refusal(done.owner, member, failure),
-            Job::Offload(_) if self.desk.health.lost.contains(member) => true,
-            Job::Offload(_) => {
-                let goes_on = self.desk.go_on_without(member);
-                if goes_on {
-                    self.letters.push_back(ToLedger::Lost { member, failure });
-                }
-                goes_on
-            }
+        let known = self.desk.health.lost;
+        let goes_on = match self.job {
+            Job::Restore(_) if done.doing == Doing::Read => self.desk.note_refusal(done.owner, member, failure),
+            _ => known.contains(member) || self.desk.go_on_without(member),
+        };
+        if (self.desk.health.lost - known).contains(member) {
+            self.letters.push_back(ToLedger::Lost { member, failure });
         }
+        goes_on
     }
 
     fn end_run_if_complete(&mut self, index: u16) {

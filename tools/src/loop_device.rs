@@ -71,16 +71,7 @@ pub fn attach(backing_path: &Path, block_bytes: u32) -> Result<LoopDevice, LoopE
 
 /// Detaches a loop device. One that is not attached, or gone, is no error.
 pub fn detach(device: &LoopDevice) -> Result<Detached, LoopError> {
-    let file = match File::open(&device.path) {
-        Ok(file) => file,
-        Err(source) if matches!(source.raw_os_error(), Some(libc::ENOENT | libc::ENXIO)) => return Ok(Detached::Now),
-        Err(source) => return Err(kernel_error("opening", &device.path, source)),
-    };
-    match ioctls::clear(&file) {
-        Ok(()) | Err(Errno::ENXIO) => {}
-        Err(error) => return Err(kernel_error("detaching", &device.path, error.into())),
-    }
-    drop(file);
+    detach_at_last_close(device)?;
     // A process that only looks at all loop devices has each open for a moment; the kernel offers no event for its end.
     let start = Instant::now();
     while is_attached(device) {
@@ -90,6 +81,19 @@ pub fn detach(device: &LoopDevice) -> Result<Detached, LoopError> {
         std::thread::sleep(DETACH_POLL);
     }
     Ok(Detached::Now)
+}
+
+/// Has the kernel detach a loop device as soon as nobody has it open, and does not wait for that.
+pub fn detach_at_last_close(device: &LoopDevice) -> Result<(), LoopError> {
+    let file = match File::open(&device.path) {
+        Ok(file) => file,
+        Err(source) if matches!(source.raw_os_error(), Some(libc::ENOENT | libc::ENXIO)) => return Ok(()),
+        Err(source) => return Err(kernel_error("opening", &device.path, source)),
+    };
+    match ioctls::clear(&file) {
+        Ok(()) | Err(Errno::ENXIO) => Ok(()),
+        Err(error) => Err(kernel_error("detaching", &device.path, error.into())),
+    }
 }
 
 /// All loop devices that are attached, whoever made them.

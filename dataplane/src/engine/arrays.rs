@@ -86,6 +86,7 @@ pub enum Whom {
 /// # Errors
 /// A sentence for the operator; nothing was written.
 pub fn create_array(devices: &[Device], shape: Shape, destroy_data: bool) -> Result<ArrayFacts, EngineError> {
+    devices.iter().try_for_each(Device::check_read)?;
     work(devices, &[], |members, port| {
         let pool = Pool::create(members, shape, destroy_data, port)?;
         close(pool, port)
@@ -126,6 +127,7 @@ pub fn replace_member(
     with: &Device,
     destroy_data: bool,
 ) -> Result<ArrayFacts, EngineError> {
+    with.check_read()?;
     work(devices, &[with], |members, port| {
         let looked = Pool::open_read_only(members, port)?;
         let member = find(&looked, devices, whom)?;

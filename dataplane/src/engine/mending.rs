@@ -6,20 +6,24 @@
 //!   end_rebuild   the watermark to the lowest frame that is not done; when all are, the members count again
 //! ```
 //!
+//! A member that refuses to be read too often, or to be written, is failed before anything else is noted, and the others
+//! are mended without it: what lies on it is as old as it is, and nobody believes it.
+//!
 //! A rebuild that was cut short goes on at the watermark: what lies below is whole, and what was done above is done again.
 
 use super::restoring::{Numbered, Read, Wanted, outcome, read_set};
 use super::volumes::mender::Mender;
 use super::volumes::{Served, VolumeJob, serve};
-use super::{Config, Ended, EngineError, Handles, Opened, files, main_port, open};
+use super::{Config, Ended, EngineError, Handles, Opened, failed, files, main_port, open};
 use crate::device::Device;
 use crate::job::Mend;
 use crate::ledger::store::SetRecord;
+use crate::message::Failure;
 use crate::outcome::Kind;
 use crate::pool::Pool;
 use crate::pool::error::PoolError;
 use crate::port::Bell;
-use crate::port::uring::Bells;
+use crate::port::uring::{Bells, Uring};
 
 /// What is put right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +51,7 @@ pub fn mend(job: MendJob, config: &Config, handles: &Handles) -> Ended {
     let mut opened = open(job.devices, config.hang_limit, Pool::open)?;
     opened.pool.use_member_order();
     let health = opened.pool.health();
-    let (mend, kind) = match job.what {
-        Mending::Scrub => (Mend::Damage, Kind::Scrub),
-        Mending::Rebuild => (Mend::Members(health.rebuilding), Kind::Rebuild),
-    };
-    let consequence = "what was found until then is mended, and the set is as readable as it was";
+    let kind = if job.what == Mending::Scrub { Kind::Scrub } else { Kind::Rebuild };
     let set = opened.pool.newest_set();
     let mut pages = set.map_or(Ok(Vec::new()), |set| numbered(&opened.pool, set))?;
     if job.what == Mending::Rebuild {
@@ -63,8 +63,16 @@ pub fn mend(job: MendJob, config: &Config, handles: &Handles) -> Ended {
     let windows = pages.chunks(usize::try_from(window).unwrap_or(usize::MAX));
     let mut done = 0;
     for (set, window) in windows.filter_map(|window| Some((set?, window))) {
-        let wanted = Wanted { set, pages: window, output: None, mend, consequence };
-        read.add(read_set(&opened, &wanted, config, handles)?);
+        let mend = match job.what {
+            Mending::Scrub => Mend::Damage,
+            Mending::Rebuild => Mend::Members(opened.pool.health().rebuilding),
+        };
+        let wanted = Wanted { set, pages: window, output: None, mend, consequence: CONSEQUENCE };
+        let mut next = read_set(&opened, &wanted, config, handles)?;
+        for (member, failure) in std::mem::take(&mut next.losses) {
+            next.notes.push(lose(&mut opened.pool, member, failure, &mut port)?);
+        }
+        read.add(next);
         done += window.len();
         if job.what == Mending::Rebuild {
             let left = pages[done..].iter().map(|(_, page)| page.frame);
@@ -76,6 +84,25 @@ pub fn mend(job: MendJob, config: &Config, handles: &Handles) -> Ended {
     let outcome = outcome(kind, &opened.pool, set, read, config);
     opened.pool.close(&mut port)?;
     Ok(outcome)
+}
+
+/// A member was lost on the way: it is failed durably before the watermark may say that something on it is whole. The answer
+/// says why; the error, that what is left is not worth going on.
+fn lose(pool: &mut Pool, member: u16, failure: Failure, port: &mut Uring) -> Result<String, EngineError> {
+    let (paths, filled) = (pool.paths().to_vec(), pool.health().rebuilding);
+    let sentence = failure.sentence(&paths, None);
+    if pool.check_failing(member).is_err() {
+        return Err(failed(failure, &paths, None, CONSEQUENCE.to_owned()));
+    }
+    let health = pool.fail(member, port)?;
+    let consequence = if health.rebuilding.contains(member) {
+        "a spare has taken its place: rebuild it".to_owned()
+    } else if filled.contains(member) && health.rebuilding.is_empty() {
+        "it counts as failed, and nothing is left to be filled: replace it (bireme array replace)".to_owned()
+    } else {
+        return Ok(sentence);
+    };
+    Err(EngineError::Failed { sentence, consequence })
 }
 
 /// Mends a volume.
@@ -129,6 +156,7 @@ fn volume_frames(pool: &Pool, done: &[String]) -> Result<Vec<u64>, PoolError> {
     Ok(frames)
 }
 
+const CONSEQUENCE: &str = "what was found until then is mended, and the set is as readable as it was";
 /// Between two notes of the watermark: some seconds of work.
 const WINDOW_BYTES: u64 = 8 << 30;
 /// Menders move pages, not operations.

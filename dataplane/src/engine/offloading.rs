@@ -46,6 +46,9 @@ pub fn offload(job: OffloadJob, config: &Config, handles: &Handles) -> Ended {
     if let Ok(layout) = crate::layout::Layout::new(shape.geometry, smallest) {
         super::sizing::size(shape.geometry, layout, ask)?;
     }
+    if destroy_data {
+        devices.iter().try_for_each(Device::check_read)?;
+    }
     let load = Load { bytes, sets };
     let opened = open(devices, config.hang_limit, |members, port| {
         Pool::open_or_create_for(members, shape, destroy_data, load, port)

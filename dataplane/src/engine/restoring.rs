@@ -57,6 +57,8 @@ pub fn restore(job: RestoreJob, config: &Config, handles: &Handles) -> Ended {
              that on the devices"
         ));
     }
+    let lost = read.losses.iter().map(|(_, failure)| failure.sentence(pool.paths(), None));
+    read.notes.extend(lost.map(|sentence| format!("{sentence}; nothing more was asked of it")));
     handles.gauges.set_done();
     Ok(outcome(kind, pool, Some(set), read, config))
 }
@@ -107,14 +109,19 @@ pub(super) struct Read {
     workers: u32,
     pub(super) figures: Vec<PeerFigures>,
     pub(super) notes: Vec<String>,
+    /// Members that peers went on without, and what each has refused.
+    pub(super) losses: Losses,
 }
+
+/// Each member once.
+pub(super) type Losses = Vec<(u16, Failure)>;
 
 impl Read {
     /// Of a pool without a set.
     pub(super) fn nothing(pool: &Pool, config: &Config) -> Result<Read, EngineError> {
         let (array, _) = super::sizing::size(pool.geometry(), pool.layout(), config.sizes())?;
-        let (figures, notes) = (Vec::new(), Vec::new());
-        Ok(Read { array, began: Nanos::ZERO, ended: Nanos::ZERO, cpu: Nanos::ZERO, workers: 0, figures, notes })
+        let (figures, notes, losses) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Read { array, began: Nanos::ZERO, ended: Nanos::ZERO, cpu: Nanos::ZERO, workers: 0, figures, notes, losses })
     }
 
     /// Adds what followed it.
@@ -129,6 +136,7 @@ impl Read {
         self.workers = self.workers.max(next.workers);
         self.figures.iter_mut().zip(next.figures).for_each(|(mine, theirs)| mine.add(theirs));
         self.notes.extend(next.notes);
+        self.losses.extend(next.losses);
         self.notes.dedup();
     }
 }
@@ -187,11 +195,13 @@ fn read(
         crew.tell_peers(&mut port, || ToPeer::Begin(plan.clone()));
         let died = || hands.ended().next().is_some();
         let is_page = |letter: &ToLedger| matches!(letter, ToLedger::Page(_));
-        let mut outcome = wait_for(&mut port, &to_main, (plan.pages, &is_page), handles, &died);
+        let mut losses = Vec::new();
+        let mut outcome = wait_for(&mut port, &to_main, (plan.pages, &is_page), handles, &died, &mut losses);
         if outcome.is_ok() && mend != Mend::Nothing {
             crew.tell_each(&mut port, |whose| ToPeer::Flush { sequence: plan.sequence, whose });
             let is_flush = |letter: &ToLedger| matches!(letter, ToLedger::Flushed { .. });
-            outcome = wait_for(&mut port, &to_main, (crew.config.peers.into(), &is_flush), handles, &died);
+            let flushes = crew.config.peers.into();
+            outcome = wait_for(&mut port, &to_main, (flushes, &is_flush), handles, &died, &mut losses);
         }
         let cpu = report::cpu_time() - cpu;
         let ended = port.now();
@@ -205,7 +215,7 @@ fn read(
         outcome?;
         let all_live = |figures: &Vec<PeerFigures>| figures.iter().all(|peer| !peer.outcome.died);
         let figures = figures.filter(all_live).ok_or(EngineError::Died)?;
-        Ok(Read { array: crew.array, began, ended, cpu, workers, figures, notes: Vec::new() })
+        Ok(Read { array: crew.array, began, ended, cpu, workers, figures, notes: Vec::new(), losses })
     })
 }
 
@@ -259,17 +269,23 @@ fn plan(set: &SetRecord, pages: &[Numbered], sharing: &Sharing, peers: u16) -> P
     }
 }
 
-/// Waits for so many letters of a kind, or the first failure, or a signal.
+/// Waits for so many letters of a kind, or the first failure, or a signal; notes who was lost meanwhile.
 fn wait_for(
     port: &mut Uring,
     inbox: &Mailbox<ToLedger>,
     (mut left, is_wanted): (u64, &dyn Fn(&ToLedger) -> bool),
     handles: &Handles,
     died: &dyn Fn() -> bool,
+    losses: &mut Losses,
 ) -> Result<(), Halt> {
     while left > 0 {
         match inbox.take() {
             Some(ToLedger::Failed { failure, .. }) => return Err(Halt::Failed(failure)),
+            Some(ToLedger::Lost { member, failure }) => {
+                if losses.iter().all(|(known, _)| *known != member) {
+                    losses.push((member, failure));
+                }
+            }
             Some(letter) => left -= u64::from(is_wanted(&letter)),
             None if handles.stop.load(Ordering::Acquire) => return Err(Halt::Signal),
             None if died() => return Err(Halt::Failed(Failure::Broken("a thread of the engine has died"))),

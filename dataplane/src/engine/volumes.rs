@@ -116,6 +116,8 @@ pub struct Served<C> {
     pub recovered: Option<Recovered>,
     /// What was healed on the way.
     pub healed: Healed,
+    /// Why members were lost on the way; the notes have it too.
+    pub losses: Vec<String>,
     /// What had been asked for and was changed, in sentences; and members that were lost on the way.
     pub notes: Vec<String>,
     /// Where the volume lies.
@@ -175,7 +177,8 @@ pub fn serve<C: Client<Uring>>(
         Err(error) => return Err(untouched(pool, Some(&job.name), port, error)),
     };
     let workers = report::iou_workers();
-    notes.extend(kept.lost.iter().map(|(_, failure)| failure.sentence(&paths, None)));
+    let losses: Vec<String> = kept.lost.iter().map(|(_, failure)| failure.sentence(&paths, None)).collect();
+    notes.extend(losses.iter().cloned());
     notes.extend(pool.notes().iter().cloned());
     let settled = crate::port::Port::now(&port);
     let facts = report::pool_facts(&pool);
@@ -200,6 +203,7 @@ pub fn serve<C: Client<Uring>>(
         workers,
         recovered,
         healed,
+        losses,
         notes,
         pool: facts,
     })

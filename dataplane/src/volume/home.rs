@@ -79,6 +79,8 @@ pub struct Home<P> {
     dead: Members,
     /// What each member refused first.
     failures: Box<[Option<Failure>]>,
+    /// How often each member has refused to read.
+    refusals: Box<[u16]>,
     /// Why nothing can go on.
     broken: Option<Failure>,
     healed: Healed,
@@ -144,6 +146,7 @@ impl<P: Port> Home<P> {
             doubt: Members::NONE,
             dead: Members::NONE,
             failures: vec![None; usize::from(members)].into_boxed_slice(),
+            refusals: vec![0; usize::from(members)].into_boxed_slice(),
             broken: None,
             healed: Healed::default(),
             scratch: vec![0; 2 * memory.shard_bytes()].into_boxed_slice(),

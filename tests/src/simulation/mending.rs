@@ -18,7 +18,7 @@ use super::boot::End;
 use super::fuse::Fuse;
 use super::life::{Boot, Fault, Life, Moment, Work, pick};
 use super::model::Model;
-use super::reading::{Reading, read};
+use super::reading::{Read, Reading, read};
 use super::restore::{self, draw_place, is_write};
 use super::roster::Rot;
 use super::stage::{Opened, Stage};
@@ -188,20 +188,28 @@ impl Mending<'_> {
             Err(end) => return Ok(end),
         };
         let world = self.world();
-        let rebuilding = pool.health().rebuilding;
-        if !rebuilding.is_empty() {
+        let filled = pool.health().rebuilding;
+        if !filled.is_empty() {
             self.phase = Kind::DiskDiedRebuilding;
         }
-        let mend = if rebuilding.is_empty() { Mend::Damage } else { Mend::Members(rebuilding) };
+        let mend = if filled.is_empty() { Mend::Damage } else { Mend::Members(filled) };
         self.fuse.reach(Moment::Running, &world);
         if let Some(set) = self.model.newest {
             let reading = Reading::of(&pool, set, &disks)?;
             match self.read(&reading, mend)? {
                 None => return Ok(End::Off),
                 Some(Err(failure)) => return self.check_failure(&reading, failure).map(|()| End::Failed(failure)),
-                Some(Ok(healed)) => self.check_healed(healed)?,
+                Some(Ok((healed, losses))) => {
+                    self.check_healed(healed)?;
+                    for (member, failure) in losses {
+                        if let Some(end) = self.lose(&mut pool, &reading, (member, failure), filled, &mut port)? {
+                            return Ok(end);
+                        }
+                    }
+                }
             }
         }
+        let rebuilding = pool.health().rebuilding;
         self.fuse.reach(Moment::Closing, &world);
         if !rebuilding.is_empty()
             && let Some(end) = self.count(&mut pool, rebuilding, &mut port)?
@@ -213,7 +221,33 @@ impl Mending<'_> {
         Ok(self.close(pool, &mut port)?.unwrap_or(End::Mended))
     }
 
-    fn read(&mut self, reading: &Reading, mend: Mend) -> Result<Option<Result<Healed, Failure>>, String> {
+    /// As the engine does with a member that was lost on the way: it is failed before anything counts. `None`: go on.
+    fn lose(
+        &mut self,
+        pool: &mut Pool,
+        reading: &Reading,
+        (member, failure): (u16, Failure),
+        filled: Members,
+        port: &mut Simulated,
+    ) -> Result<Option<End>, String> {
+        self.check_failure(reading, failure)?;
+        if pool.check_failing(member).is_err() {
+            return Ok(Some(End::Failed(failure)));
+        }
+        self.stage.roster.unsettle(reading.members[usize::from(member)]);
+        let failed = pool.fail(member, port);
+        self.note()?;
+        let health = match failed {
+            Ok(health) => health,
+            Err(error) => return self.excuse(error).map(Some),
+        };
+        self.stage.roster.saw(pool)?;
+        let left = health.rebuilding;
+        let ends = left.contains(member) || (filled.contains(member) && left.is_empty());
+        Ok(ends.then_some(End::Failed(failure)))
+    }
+
+    fn read(&mut self, reading: &Reading, mend: Mend) -> Result<Option<Result<Read, Failure>>, String> {
         let world = self.stage.world().clone();
         let phase = self.phase;
         let (fuse, tally) = (&mut self.fuse, &mut *self.tally);
@@ -262,7 +296,7 @@ impl Mending<'_> {
         }
     }
 
-    /// Whoever mends does not go on without a device that refuses to be written to; but it needs a cause to fail.
+    /// Whoever mends needs a cause to fail, or to go on without a member.
     fn check_failure(&self, reading: &Reading, failure: Failure) -> Result<(), String> {
         let world = self.world();
         let burnt = self.fuse.is_burnt(&world);

@@ -60,8 +60,11 @@ pub fn members(pool: &Pool, disks: &[usize]) -> Vec<usize> {
     members.map(|place| place.map_or(ABSENT, |index| disks[index])).collect()
 }
 
-/// As the engine reads: the plan to all peers, then their words, and where something was mended, a flush. What was brought
-/// back, or why it failed; `None` when the power has failed.
+/// What was brought back, and the members that peers went on without, each once.
+pub type Read = (Healed, Vec<(u16, Failure)>);
+
+/// As the engine reads: the plan to all peers, then their words, and where something was mended, a flush. What was read, or
+/// why it failed; `None` when the power has failed.
 ///
 /// # Errors
 /// What was broken.
@@ -73,7 +76,7 @@ pub fn read(
     note: &mut dyn FnMut(&Started) -> Result<(), String>,
     trace: &mut Trace,
     random: &mut Random,
-) -> Result<Option<Result<Healed, Failure>>, String> {
+) -> Result<Option<Result<Read, Failure>>, String> {
     let world = stage.world();
     let array = life.array(reading.layout)?;
     let reports = Arc::new(Mailbox::new(life.config.letters, Bell(life.config.peers + 1)));
@@ -92,7 +95,7 @@ pub fn read(
     crew.newest.store(plan.sequence, plan.pages);
     crew.tell(|_| ToPeer::Begin(plan.clone()));
     let (mut pages, mut flushes) = (plan.pages, if mend == Mend::Nothing { 0 } else { u64::from(life.config.peers) });
-    let mut result = Ok(());
+    let (mut result, mut losses) = (Ok(()), Vec::new());
     while !crew.is_gone() {
         crew.step(None)?;
         for started in world.take_started() {
@@ -116,6 +119,9 @@ pub fn read(
                     }
                 }
                 ToLedger::Flushed { .. } => flushes -= 1,
+                ToLedger::Lost { member, failure } if losses.iter().all(|(known, _)| *known != member) => {
+                    losses.push((member, failure));
+                }
                 ToLedger::Failed { failure, .. } if result.is_ok() => result = Err(failure),
                 _ => {}
             }
@@ -128,7 +134,7 @@ pub fn read(
     if result.is_ok() && pages + flushes > 0 {
         return Err(format!("all peers have gone, and {pages} pages and {flushes} flushes are missing"));
     }
-    Ok(Some(result.map(|()| crew.healed)))
+    Ok(Some(result.map(|()| (crew.healed, losses))))
 }
 
 fn plan(reading: &Reading, sharing: &Sharing, peers: u16) -> Plan {

@@ -144,7 +144,8 @@ fn restore(
         false => Ok(()),
     };
     let read = read(life, stage, reading, Mend::Nothing, &mut note, trace, random)?;
-    read.ok_or_else(|| "the power has failed by itself".to_owned())
+    let read = read.ok_or_else(|| "the power has failed by itself".to_owned())?;
+    Ok(read.map(|(healed, _)| healed))
 }
 
 fn output(stage: &Stage, reading: &Reading) -> Vec<u8> {

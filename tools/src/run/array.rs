@@ -22,7 +22,7 @@ pub(super) fn run(command: &Array) -> Result<(), String> {
         Array::Fail(arguments) => fail(arguments),
         Array::Replace(arguments) => replace(arguments),
         Array::Rebuild(arguments) => rebuild(arguments),
-        Array::Scrub(arguments) => mend(arguments, Mending::Scrub).map(|_| ()),
+        Array::Scrub(arguments) => scrub(arguments),
     }
 }
 
@@ -59,70 +59,97 @@ fn replace(arguments: &ArrayReplace) -> Result<(), String> {
     emit(&text(&facts.map_err(sentence)?))
 }
 
+fn scrub(arguments: &ArrayMend) -> Result<(), String> {
+    let devices = Device::open_all(&arguments.devices, Purpose::Write).map_err(sentence)?;
+    let before = arrays::show_array(&devices).map_err(sentence)?;
+    mend(arguments, &devices, Mending::Scrub, &before.notes)?;
+    // Whoever was lost on the way is to be replaced.
+    let after = arrays::show_array(&devices).map_err(sentence)?;
+    after.notes.iter().filter(|note| !before.notes.contains(note)).try_for_each(|note| say(note))
+}
+
 fn rebuild(arguments: &ArrayMend) -> Result<(), String> {
-    let facts = {
-        let devices = Device::open_all(&arguments.devices, Purpose::Read).map_err(sentence)?;
-        arrays::show_array(&devices).map_err(sentence)?
-    };
-    if !facts.members.iter().any(|row| row.state == "rebuilding") {
+    let devices = Device::open_all(&arguments.devices, Purpose::Write).map_err(sentence)?;
+    let before = arrays::show_array(&devices).map_err(sentence)?;
+    let filled: Vec<_> = before.members.iter().filter(|row| row.state == "rebuilding").collect();
+    if filled.is_empty() {
+        before.notes.iter().try_for_each(|note| say(note))?;
         return Err("no member of this array is to be rebuilt: put a device in the place of a failed one first, with \
                     `bireme array replace`"
             .to_owned());
     }
-    let done = mend(arguments, Mending::Rebuild)?;
-    let devices = open(arguments)?;
-    if !engine::end_rebuild(devices, &done, &config(arguments)).map_err(sentence)? {
+    let done = mend(arguments, &devices, Mending::Rebuild, &before.notes)?;
+    if !engine::end_rebuild(again(&devices)?, &done, &config(arguments)).map_err(sentence)? {
         return Err("a volume was made meanwhile: run this again".to_owned());
     }
-    let devices = Device::open_all(&arguments.devices, Purpose::Read).map_err(sentence)?;
-    emit(&text(&arrays::show_array(&devices).map_err(sentence)?))
+    let after = arrays::show_array(&devices).map_err(sentence)?;
+    emit(&text(&after))?;
+    let lost = filled.iter().find(|row| !after.members.iter().any(|now| now.path == row.path && now.state == "active"));
+    match lost.and_then(|row| Some((row.member?, row.path.as_ref()?))) {
+        Some((member, path)) => Err(format!(
+            "member {member}, {}, was lost while it was rebuilt: the others hold all data; replace it (bireme array \
+             replace)",
+            path.display()
+        )),
+        None => Ok(()),
+    }
 }
 
-/// Goes through the set and all volumes; the names of these.
-fn mend(arguments: &ArrayMend, what: Mending) -> Result<Vec<String>, String> {
+/// Goes through the set and all volumes; the names of these. What is said in `known` is not said again.
+fn mend(arguments: &ArrayMend, devices: &[Device], what: Mending, known: &[String]) -> Result<Vec<String>, String> {
     let mut done = Vec::new();
     let config = config(arguments);
-    let volumes = {
-        let devices = Device::open_all(&arguments.devices, Purpose::Read).map_err(sentence)?;
-        engine::volumes::list_volumes(devices).map_err(sentence)?
-    };
-    let job = MendJob { devices: open(arguments)?, what };
-    let outcome = watched(arguments.devices.len(), 0, |handles| engine::mend(job, &config, handles))?;
-    let damaged: u64 = outcome.devices.iter().map(|device| device.healed.damaged).sum();
-    emit(&line("the newest data set", outcome.bytes, outcome.elapsed, damaged, what))?;
+    let volumes = engine::volumes::list_volumes(again(devices)?).map_err(sentence)?;
+    let job = MendJob { devices: again(devices)?, what };
+    let outcome = watched(devices.len(), 0, |handles| engine::mend(job, &config, handles))?;
+    // What a member that has failed holds was not mended.
+    let mended = outcome.devices.iter().filter(|device| device.state != "failed");
+    let damaged = mended.map(|device| device.healed.damaged).sum();
+    emit(&line("the newest data set", outcome.bytes, outcome.elapsed, &found(damaged, false), what))?;
+    outcome.notes.iter().filter(|note| !known.contains(note)).try_for_each(|note| say(note))?;
     for volume in volumes {
-        let devices = open(arguments)?;
-        let name = &volume.name;
-        let served =
-            watched(arguments.devices.len(), 0, |handles| engine::mend_volume(devices, name, what, &config, handles))?;
+        let (name, given) = (&volume.name, again(devices)?);
+        let served = watched(devices.len(), 0, |handles| engine::mend_volume(given, name, what, &config, handles))?;
         let bytes = served.homes.iter().map(|home| home.client.bytes()).sum();
-        emit(&line(&format!("volume '{name}'"), bytes, served.elapsed, served.healed.blocks, what))?;
+        let found = found(served.healed.blocks, !served.losses.is_empty());
+        emit(&line(&format!("volume '{name}'"), bytes, served.elapsed, &found, what))?;
+        served.losses.iter().try_for_each(|note| say(note))?;
         if served.healed.lost > 0 {
             emit(&format!("{} blocks of it cannot be brought back: reads of them fail\n", served.healed.lost))?;
         }
         done.push(volume.name);
         if what == Mending::Rebuild {
-            engine::end_rebuild(open(arguments)?, &done, &config).map_err(sentence)?;
+            engine::end_rebuild(again(devices)?, &done, &config).map_err(sentence)?;
         }
     }
     Ok(done)
 }
 
-fn line(whom: &str, bytes: u64, elapsed: Nanos, damaged: u64, what: Mending) -> String {
+fn say(note: &str) -> Result<(), String> {
+    emit(&format!("Note: {note}\n"))
+}
+
+fn line(whom: &str, bytes: u64, elapsed: Nanos, found: &str, what: Mending) -> String {
     let (done, rate) = match what {
         Mending::Scrub => ("scrubbed", size::print_rate(size::rate(bytes, elapsed))),
         Mending::Rebuild => ("rebuilt", size::print_rate(size::rate(bytes, elapsed))),
     };
-    let found = match damaged {
-        0 => "nothing was damaged".to_owned(),
-        1 => "1 block was not what had been written, and is again".to_owned(),
-        more => format!("{more} blocks were not what had been written, and are again"),
-    };
     format!("{whom}: {} of data {done} in {elapsed}, {rate}; {found}\n", size::print(bytes))
 }
 
-fn open(arguments: &ArrayMend) -> Result<Vec<Device>, String> {
-    Device::open_all(&arguments.devices, Purpose::Write).map_err(sentence)
+/// What is said of damaged blocks; some of them may have been a member's that was lost then.
+fn found(damaged: u64, lost: bool) -> String {
+    match damaged {
+        0 => "nothing was damaged".to_owned(),
+        1 if !lost => "1 block was not what had been written, and is again".to_owned(),
+        more if !lost => format!("{more} blocks were not what had been written, and are again"),
+        some => format!("damaged or not to be read: {some}, which are as written again where their member still works"),
+    }
+}
+
+/// The devices for one step of several, claimed all the time.
+fn again(devices: &[Device]) -> Result<Vec<Device>, String> {
+    devices.iter().map(Device::again).collect::<Result<_, _>>().map_err(sentence)
 }
 
 fn config(arguments: &ArrayMend) -> Config {

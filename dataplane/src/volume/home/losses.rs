@@ -6,6 +6,7 @@ use bireme_control::units::Nanos;
 
 use super::{Home, Waiter};
 use crate::buffer::Span;
+use crate::desk::REFUSALS_MAX;
 use crate::message::Failure;
 use crate::port::{Operation, Port};
 use crate::requests::{Ask, Done};
@@ -58,6 +59,7 @@ impl<P: Port> Home<P> {
                 if work.stage == Stage::Gather {
                     if let Err(failure) = result {
                         work.gather.failure.get_or_insert(failure);
+                        self.refused_to_read(member, failure);
                     }
                     return;
                 }
@@ -84,6 +86,17 @@ impl<P: Port> Home<P> {
         match result {
             Ok(()) => self.flushes.wrote(member),
             Err(failure) => self.member_lost(member, failure),
+        }
+    }
+
+    /// What could not be read is brought back and written again, which mends a bad sector. A member that goes on refusing is
+    /// lost, if the level survives that: else the reads of what is left of it are worth more.
+    fn refused_to_read(&mut self, member: u16, failure: Failure) {
+        let refusals = &mut self.refusals[usize::from(member)];
+        *refusals = refusals.saturating_add(1);
+        let health = Health { lost: self.health.lost | self.dead, ..self.health };
+        if *refusals >= REFUSALS_MAX && health.without(member).survives(self.map.geometry()) {
+            self.member_lost(member, failure);
         }
     }
 
