@@ -118,8 +118,11 @@ impl Mender {
         None
     }
 
-    /// At the end of an interval, lets the pace follow from what `foreground` has found in it.
+    /// At the end of an interval, lets the pace follow from what `foreground` has found in it, until all is done.
     pub fn judge(&mut self, now: Nanos, foreground: impl FnOnce() -> Foreground) {
+        if self.is_done() {
+            return;
+        }
         if let Some(way) = &mut self.gives_way
             && way.pace.is_due(now)
         {
