@@ -9,7 +9,8 @@
 //! ```
 //!
 //! A moment is a number of requests that the device has seen, out of as many as a run without a death shows it. A device
-//! dies in one of the [ways](crate::fuse_disk::Failing): all requests fail, only reads, only writes, or it is gone for good.
+//! dies in one of the [ways](crate::fuse_disk::Failing): all requests fail, only reads, only writes, a few writes only, or it
+//! is gone for good.
 
 use std::path::PathBuf;
 

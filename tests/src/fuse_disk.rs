@@ -26,19 +26,22 @@ pub enum Failing {
     Reads,
     /// Writes and flushes are.
     Writes,
+    /// A few writes or flushes are, and then it works again: it holds what is old, and does not show it.
+    Some,
     /// The process is killed, and all the disk held is gone.
     Dies,
 }
 
 impl Failing {
     /// All ways to fail.
-    pub const ALL: [Failing; 4] = [Failing::All, Failing::Reads, Failing::Writes, Failing::Dies];
+    pub const ALL: [Failing; 5] = [Failing::All, Failing::Reads, Failing::Writes, Failing::Some, Failing::Dies];
 
     fn name(self) -> &'static str {
         match self {
             Failing::All => "all",
             Failing::Reads => "reads",
             Failing::Writes => "writes",
+            Failing::Some => "some",
             Failing::Dies => "dies",
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   loop device --> /disk, FUSE --> this process --> a file in memory that has no name
-//!   stdin: fail all|reads|writes|dies AFTER, heal, count     stdout: how many requests there were, and how many failed
+//!   stdin: fail all|reads|writes|some|dies AFTER, heal, count     stdout: how many requests there were, and how many failed
 //! ```
 //!
 //! It mounts in a mount namespace of its own, and ends when its standard input does. So nothing of it is left behind,
@@ -91,6 +91,7 @@ impl Served {
             Failing::All | Failing::Dies => true,
             Failing::Reads => !writes,
             Failing::Writes => writes,
+            Failing::Some => writes && fate.refused < SOME,
         };
         if fate.requests <= after || !is_meant {
             return Ok(());
@@ -197,6 +198,7 @@ impl Filesystem for Served {
     }
 }
 
+const SOME: u64 = 2;
 const FILE: INodeNo = INodeNo(2);
 const THREADS: usize = 2;
 /// Nothing about the file ever changes.
