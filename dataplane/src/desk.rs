@@ -126,7 +126,9 @@ impl<P: Port> Desk<P> {
             return false;
         }
         self.found_lost = self.found_lost.with(member);
-        self.set_health(self.health);
+        // One that was being rebuilt too: only the ledger's word can make it count again.
+        self.health = self.health.without(member);
+        self.runs.lose(self.health.lost);
         true
     }
 

@@ -29,6 +29,8 @@ pub struct Roster {
     stale: BTreeSet<usize>,
     /// Disks that have refused a request in this boot.
     erred: BTreeSet<usize>,
+    /// Dead disks whose death was taken down. Several may die before any is.
+    dead: BTreeSet<usize>,
     /// Disks that the engine has said it has lost, as far as no set was committed after that.
     lost: BTreeSet<usize>,
     /// Bytes that were changed behind everybody's back, all of one disk, and what they were.
@@ -58,7 +60,7 @@ impl Roster {
     pub fn new(geometry: Geometry) -> Roster {
         let (members, rot) = (Vec::new(), Vec::new());
         let none = BTreeSet::new;
-        Roster { geometry, members, whole: none(), stale: none(), erred: none(), lost: none(), rot }
+        Roster { geometry, members, whole: none(), stale: none(), erred: none(), dead: none(), lost: none(), rot }
     }
 
     /// The disk of each member.
@@ -106,12 +108,31 @@ impl Roster {
         self.lost.clear();
     }
 
-    /// A disk has refused a request: it may count as failed, if the array can do without it.
+    /// A disk has refused a request or died: it may count as failed, if the array could do without it then. Whoever died
+    /// since did not count as dead yet.
     pub fn doubt(&mut self, world: &World, disk: usize) {
         self.erred.insert(disk);
-        if self.survives(world, Some(disk)) {
+        self.dead.insert(disk);
+        let counts = |other: &usize| {
+            self.whole.contains(other)
+                && *other != disk
+                && !(world.is_dead(*other) && self.dead.contains(other))
+                && self.rot.iter().all(|rot| rot.disk != *other)
+        };
+        let gone: Vec<u16> = (0..)
+            .zip(&self.members)
+            .filter(|(_, other)| !other.as_ref().is_some_and(counts))
+            .map(|(member, _)| member)
+            .collect();
+        let members = usize::from(self.geometry.members());
+        if self.geometry.survives(&gone) && (members - gone.len()) * 2 >= members {
             self.whole.remove(&disk);
         }
+    }
+
+    /// A dead disk answers again.
+    pub fn revived(&mut self, disk: usize) {
+        self.dead.remove(&disk);
     }
 
     /// A disk is about to be taken out, or into the pool: it may count or not.

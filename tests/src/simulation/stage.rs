@@ -124,6 +124,7 @@ impl Stage {
         for disk in returning.into_iter().filter(|&disk| self.world.is_dead(disk)) {
             if random.below(2) == 0 {
                 self.world.revive(disk);
+                self.roster.revived(disk);
                 self.returning.remove(&disk);
             }
         }
@@ -206,19 +207,34 @@ impl Stage {
         copy
     }
 
-    /// Who was about to join has done so, or not.
+    /// Who was about to join has done so, or not; and a loss of power may have taken back what was not durable of a disk
+    /// that nobody has seen as a member: it is blank again.
     fn settle(&mut self) {
         self.prepare();
-        let Some(disk) = self.joining.take() else { return };
+        let unseen = |disk: &usize| !self.roster.members().contains(&Some(*disk));
+        let doubtful: Vec<usize> = self.named.iter().copied().filter(unseen).collect();
+        for disk in doubtful {
+            self.named.retain(|&other| other != disk);
+            match self.look_with(disk) {
+                Err(PoolError::Mixed { .. }) => self.shelf.push(disk),
+                _ => self.named.push(disk),
+            }
+        }
+        if let Some(disk) = self.joining.take() {
+            match self.look_with(disk) {
+                Ok(_) => self.named.push(disk),
+                Err(_) => self.shelf.push(disk),
+            }
+        }
+        self.world.take_started();
+    }
+
+    /// The pool of those that are named and answer, and of one more.
+    fn look_with(&self, disk: usize) -> Result<Pool, PoolError> {
         let mut disks: Vec<usize> = self.named.iter().copied().filter(|&disk| !self.world.is_dead(disk)).collect();
         disks.push(disk);
         let members: Vec<Member> = disks.iter().map(|&disk| self.member(disk)).collect();
-        let mut port = self.world.port_to(&disks, OPENING_BYTES, 64);
-        match Pool::open_read_only(&members, &mut port) {
-            Ok(_) => self.named.push(disk),
-            Err(_) => self.shelf.push(disk),
-        }
-        self.world.take_started();
+        Pool::open_read_only(&members, &mut self.world.port_to(&disks, OPENING_BYTES, 64))
     }
 
     fn prepare(&self) {
