@@ -135,5 +135,5 @@ const NAME: &str = "disk";
 const VOLUME_BYTES: usize = 5 << 20;
 const BLOCK: usize = 4096;
 const ROUNDS: u32 = 4;
-const WRITES: &str = "60";
+const WRITES: &str = "200";
 const EXTENTS: usize = 60;
