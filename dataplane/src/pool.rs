@@ -27,7 +27,7 @@ use crate::ledger::frames::Frames;
 use crate::ledger::image::{Image, decode_length};
 use crate::ledger::store::{SetRecord, Store};
 use crate::port::Port;
-use crate::port::blocking::Blocking;
+use crate::port::blocking::{Blocking, Fault};
 use crate::superblock::{Entry, ROWS_MAX, SUPERBLOCK_BYTES, State, Superblock, Uuid};
 
 mod change;
@@ -427,34 +427,43 @@ fn read_metadata<P: Port>(
     let active = |(row, place): (usize, &Option<Place>)| {
         place.as_ref().filter(|_| newest.rows[row].state == State::Active).map(|place| (row, place.file))
     };
+    let mut refused = None;
     for (row, file) in places.iter().enumerate().filter_map(active) {
-        if let Some((store, free)) = read_mirror(newest, file, port) {
-            return Ok((row, store, free));
+        match read_mirror(newest, file, port) {
+            Ok(Some((store, free))) => return Ok((row, store, free)),
+            Ok(None) => {}
+            Err(fault) => refused = refused.or(Some((row, fault))),
         }
         if port.in_flight() > 0 {
             // The port gave up, not the device: another mirror cannot be read either.
             return Err(PoolError::Port(libc::EIO));
         }
     }
-    let path = places.iter().flatten().next().map(|place| place.path.clone());
-    Err(PoolError::NoMetadata { path: path.unwrap_or_default() })
+    // What could not be read may be what is to be trusted: then that is the cause.
+    let path = |place: Option<&Place>| place.map(|place| place.path.clone()).unwrap_or_default();
+    Err(match refused {
+        Some((row, fault)) => PoolError::Device { path: path(places[row].as_ref()), fault },
+        None => PoolError::NoMetadata { path: path(places.iter().flatten().next()) },
+    })
 }
 
 /// The store in a member's mirror and the free frames that follow from it; `None` when it cannot be trusted.
-fn read_mirror<P: Port>(superblock: &Superblock, file: u16, port: &mut P) -> Option<(Store, Frames)> {
+fn read_mirror<P: Port>(superblock: &Superblock, file: u16, port: &mut P) -> Result<Option<(Store, Frames)>, Fault> {
     let place = superblock.layout.metadata();
     let area = superblock.layout.image();
     let mut blocking = Blocking::new(port);
     let mut lengths = vec![0; to_usize(LENGTHS_BYTES)];
-    blocking.read(file, place.start, &mut lengths).ok()?;
-    let (sequence, length) = decode_length(superblock.pool, &lengths)?;
-    if length > area.end - area.start {
-        return None;
-    }
+    blocking.read(file, place.start, &mut lengths)?;
+    let length = decode_length(superblock.pool, &lengths).filter(|(_, length)| *length <= area.end - area.start);
+    let Some((sequence, length)) = length else { return Ok(None) };
     let mut bytes = vec![0; to_usize(length.next_multiple_of(SUPERBLOCK_BYTES as u64))];
-    blocking.read(file, area.start, &mut bytes).ok()?;
+    blocking.read(file, area.start, &mut bytes)?;
     bytes.truncate(to_usize(length));
-    let store = Store::open(Image::loaded(superblock.pool, area.end - area.start, bytes, sequence)).ok()?;
+    Ok(read_store(superblock, Image::loaded(superblock.pool, area.end - area.start, bytes, sequence)))
+}
+
+fn read_store(superblock: &Superblock, image: Image) -> Option<(Store, Frames)> {
+    let store = Store::open(image).ok()?;
     let mut used = Vec::new();
     for set in store.sets().ok()? {
         let pages = store.pages(set.number).ok()?;

@@ -4,6 +4,7 @@
 //! ```text
 //!   offload      sets are written                  the newest set restores, and a device that comes back is not believed
 //!   volume       acknowledged writes, kill -9      each block holds what was acknowledged last, or was asked for after it
+//!   bench        bench-array --verify              it reads back what it has written
 //!   rebuild      a member is filled                the data stays readable, and the rebuild can be done again
 //!   scrub        damage is put right               likewise
 //! ```
@@ -31,6 +32,8 @@ pub struct Programs {
     pub disk: PathBuf,
     /// What writes and says what was acknowledged.
     pub writer: PathBuf,
+    /// `bench-array`.
+    pub bench: PathBuf,
 }
 
 /// When devices die.
@@ -40,6 +43,8 @@ pub enum Case {
     Offload,
     /// While a volume is written at random, and the command is killed too at times.
     Volume,
+    /// While `bench-array` writes a volume, reads it back and compares it.
+    Bench,
     /// While a member is rebuilt: one of the others.
     Rebuild,
     /// While a member is rebuilt: that one.
@@ -50,7 +55,8 @@ pub enum Case {
 
 impl Case {
     /// All of them.
-    pub const ALL: [Case; 5] = [Case::Offload, Case::Volume, Case::Rebuild, Case::Replacement, Case::Scrub];
+    pub const ALL: [Case; 6] =
+        [Case::Offload, Case::Volume, Case::Bench, Case::Rebuild, Case::Replacement, Case::Scrub];
 }
 
 /// An array.
@@ -84,6 +90,7 @@ pub fn play(programs: &Programs, case: Case, shape: Shape, seed: u64) {
     match case {
         Case::Offload => offload::play(rig),
         Case::Volume => volume::play(rig),
+        Case::Bench => volume::bench(rig),
         Case::Rebuild => mending::rebuild(rig),
         Case::Replacement => mending::replacement(rig),
         Case::Scrub => mending::scrub(rig),

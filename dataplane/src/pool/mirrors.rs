@@ -90,7 +90,8 @@ impl Pool {
         let others: Vec<usize> = self.active().filter(|&row| row != self.source).collect();
         for row in others {
             let file = self.places[row].as_ref().map_or(0, |place| place.file);
-            if self.geometry().level() == Level::Raid0 || read_mirror(&self.newest, file, port).is_none() {
+            if self.geometry().level() == Level::Raid0 || !matches!(read_mirror(&self.newest, file, port), Ok(Some(_)))
+            {
                 self.newest.rows[row].state = State::Copying;
             }
             if port.in_flight() > 0 {

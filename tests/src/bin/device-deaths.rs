@@ -14,7 +14,7 @@ struct Arguments {
     /// Begin with this one.
     #[arg(long, default_value_t = 1)]
     from: u64,
-    /// One case only: offload, volume, rebuild, replacement or scrub.
+    /// One case only: offload, volume, bench, rebuild, replacement or scrub.
     #[arg(long)]
     case: Option<String>,
     /// One array only, by its place in the list of them.
@@ -28,8 +28,12 @@ fn main() {
         let own = std::env::current_exe().ok();
         own.and_then(|path| Some(path.parent()?.join(name))).unwrap_or_else(|| PathBuf::from(name))
     };
-    let programs =
-        Programs { bireme: beside("bireme-under-test"), disk: beside("fuse-disk"), writer: beside("acknowledge") };
+    let programs = Programs {
+        bireme: beside("bireme-under-test"),
+        disk: beside("fuse-disk"),
+        writer: beside("acknowledge"),
+        bench: beside("bench-array-under-test"),
+    };
     let mut played = 0;
     for seed in arguments.from..arguments.from + arguments.seeds {
         for case in Case::ALL {

@@ -1,9 +1,40 @@
-//! Devices that die while sets are written.
+//! Devices that die while sets are written, and the command with them at times.
+
+use serde_json::Value;
 
 use super::rig::{Fate, Rig};
 
 pub(super) fn play(rig: Rig) {
     let mut rig = rig.with_set();
+    if rig.half() { killed(rig) } else { finished(rig) }
+}
+
+/// The command is killed some sets after devices have died, which come back then.
+fn killed(mut rig: Rig) {
+    let requests = rig.requests_of(Rig::write_set);
+    let mut victims = rig.draw_victims(rig.shape.deaths + 1);
+    let watched = victims.pop().expect("one that lives");
+    victims.iter().for_each(|&member| rig.doom(member, requests[member] * 2));
+    let moment = rig.random.below(requests[watched] * 6);
+    let (program, words) = (rig.programs.bireme.clone(), rig.offload("1000"));
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match rig.deadly(&program, &words, Some((watched, moment))) {
+        Fate::Killed(_) | Fate::Refused => {}
+        other => panic!("the array survives, and the run must: {other:?}"),
+    }
+    rig.heal();
+    rig.forgive();
+    let export: Value = serde_json::from_str(&rig.good(&["export"])).expect("JSON");
+    let newest = export["sets"].as_array().and_then(|sets| sets.last()).expect("a set")["number"].as_u64();
+    let newest = newest.filter(|&newest| newest >= 2).expect("what was committed before");
+    rig.expect_set(newest, &rig.living(), "what comes back is not believed, or is as good");
+    rig.note_marked();
+    rig.make_whole();
+    rig.expect_set(newest, &rig.living(), "whole again");
+}
+
+/// The command goes on to its end.
+fn finished(mut rig: Rig) {
     let requests = rig.requests_of(Rig::write_set);
     let count = 1 + rig.below(rig.shape.deaths);
     for member in rig.draw_victims(count) {

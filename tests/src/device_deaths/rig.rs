@@ -139,7 +139,14 @@ impl Rig {
 
     /// A member will die within as many requests.
     pub(super) fn doom(&mut self, member: usize, within: u64) {
-        let (way, after) = (Failing::ALL[self.below(Failing::ALL.len())], self.random.below(within));
+        self.doom_behind(member, 0, within);
+    }
+
+    /// A member will die behind so many requests, within as many more.
+    pub(super) fn doom_behind(&mut self, member: usize, start: u64, within: u64) {
+        // One that comes back with what is old is the most dangerous.
+        let way = if self.half() { Failing::Some } else { Failing::ALL[self.below(Failing::ALL.len())] };
+        let after = start + self.random.below(within);
         println!("  member {member} ({}): {way:?} after {after} of {within}", self.disks[member].path().display());
         self.disks[member].fail(way, after);
         self.unreadable[member] = way == Failing::Reads;

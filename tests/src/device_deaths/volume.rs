@@ -56,6 +56,28 @@ pub(super) fn play(mut rig: Rig) {
     }
 }
 
+/// What `bench-array` has written it finds again, whoever dies behind the making of the array.
+pub(super) fn bench(mut rig: Rig) {
+    let (program, size, level) = (rig.programs.bench.clone(), VOLUME_BYTES.to_string(), rig.shape.level);
+    let shape = ["--raid", level, "--page", "1MiB", "--chunk", "16KiB", "--destroy-data"];
+    let load = ["--size", &size, "--runtime", "1", "--bs", "16KiB", "--flush-every", "50", "--verify"];
+    let words = [&shape[..], &load].concat();
+    let made = rig.requests_of(|rig| {
+        rig.good(&[&["array", "create"], &shape[..]].concat());
+        rig.good(&["volume", "create", "--name", NAME, "--size", &size]);
+    });
+    let all = rig.requests_of(|rig| assert!(matches!(rig.deadly(&program, &words, None), Fate::Good(_))));
+    let count = 1 + rig.below(rig.shape.deaths);
+    for member in rig.draw_victims(count) {
+        rig.doom_behind(member, made[member], all[member] - made[member]);
+    }
+    match rig.deadly(&program, &words, None) {
+        Fate::Good(_) => rig.expect_marked(),
+        Fate::Refused => {}
+        other => panic!("the array survives, and the volume must: {other:?}"),
+    }
+}
+
 /// Makes a volume and fills it.
 pub(super) fn create(rig: &mut Rig) -> Model {
     let bytes = VOLUME_BYTES.to_string();
@@ -135,5 +157,5 @@ const NAME: &str = "disk";
 const VOLUME_BYTES: usize = 5 << 20;
 const BLOCK: usize = 4096;
 const ROUNDS: u32 = 4;
-const WRITES: &str = "60";
+const WRITES: &str = "200";
 const EXTENTS: usize = 60;
