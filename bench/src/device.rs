@@ -4,8 +4,7 @@
 //!   devices opened and checked ─▶ peers: warm-up, measured time ─▶ intervals ─▶ live line, series, totals ─▶ report
 //! ```
 //!
-//! The peers are those of the data plane: the same threads, rings, buffers and clocks. What they do is the
-//! [`workload`].
+//! The peers are those of the data plane: the same threads, rings, buffers and clocks.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

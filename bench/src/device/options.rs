@@ -42,9 +42,9 @@ pub struct Options {
     /// The cores of the peers, by comma. Default: all that this process may use, in turn.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub cores: Vec<usize>,
-    /// Requests that a peer hands to the kernel at once, at most.
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
-    pub batch_submit: u32,
+    /// Requests that a peer hands to the kernel at once, at most. Default: all that there is room for.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_submit: Option<u32>,
     /// Completions that a peer waits for at once, for at most 100 us: fewer wake-ups, and latencies up to that much longer.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_complete: u32,
@@ -183,7 +183,7 @@ impl Options {
             order,
             region: self.region.unwrap_or((0, u64::MAX)),
             depth: self.depth,
-            batch_submit: self.batch_submit.min(self.depth),
+            batch_submit: self.batch_submit.unwrap_or(self.depth).min(self.depth),
             batch_complete: self.batch_complete.min(self.depth),
             arrivals,
             warm_up: self.warmup.unwrap_or_default(),

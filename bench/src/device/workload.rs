@@ -10,7 +10,6 @@ use bireme_dataplane::engine::volumes::Step;
 use bireme_dataplane::message::{Doing, Failure};
 use bireme_dataplane::pattern::Pattern;
 use bireme_dataplane::port::{Next, Operation, Port, Request};
-use bireme_dataplane::telemetry::Stopwatch;
 
 use super::addresses::{Addresses, Places};
 use super::arrivals::Schedule;
@@ -243,17 +242,6 @@ impl Workload {
         Slot { began: intended, intended, offset, bytes, file: target.file, task: Task::Move(direction) }
     }
 
-    /// What is handed over next begins now.
-    fn stamp(&mut self, now: Nanos) {
-        if self.started.is_empty() {
-            return;
-        }
-        for index in self.started.drain(..) {
-            self.slots[index as usize].began = now;
-        }
-        self.recorder.current().submissions += 1;
-    }
-
     /// How long the peer may sleep.
     fn rest<P: Port>(&self, port: &mut P, now: Nanos) -> Next {
         let in_flight = port.in_flight();
@@ -275,24 +263,31 @@ impl Workload {
 }
 
 impl<P: Port> Client<P> for Workload {
-    fn turn(&mut self, port: &mut P, _: &mut Stopwatch, stopping: bool) -> Result<Step, Failure> {
-        let now = if self.phase == Phase::New { self.begin(port) } else { port.now() };
+    fn turn(&mut self, port: &mut P, now: Nanos, stopping: bool) -> Result<Step, Failure> {
+        let now = if self.phase == Phase::New { self.begin(port) } else { now };
         self.reap(port, now)?;
         self.advance(now, stopping);
-        if self.phase != Phase::Ending {
-            // What ends after the time is up belongs to the last interval.
-            self.recorder.tick(now);
-        }
         if self.phase == Phase::Ending {
             if port.in_flight() == 0 {
                 self.recorder.finish(now);
                 return Ok(Step::Done);
             }
         } else {
+            // What ends after the time is up belongs to the last interval.
+            self.recorder.tick(now);
             self.start(port, now);
-            self.stamp(port.now());
         }
         Ok(Step::On(self.rest(port, now)))
+    }
+
+    fn handed_over(&mut self, now: Nanos) {
+        if self.started.is_empty() {
+            return;
+        }
+        for index in self.started.drain(..) {
+            self.slots[index as usize].began = now;
+        }
+        self.recorder.current().submissions += 1;
     }
 }
 

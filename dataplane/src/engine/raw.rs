@@ -31,12 +31,14 @@ use crate::telemetry::{State, Stopwatch, TimeStates};
 
 /// What one peer does with its devices.
 pub trait Client<P: Port>: Send {
-    /// Takes what has ended, and asks for more; nothing more when `stopping`. The stopwatch is in [`State::Turn`], and
-    /// must be again afterwards.
+    /// Takes what has ended, as of `now`, and asks for more; nothing more when `stopping`.
     ///
     /// # Errors
     /// It cannot go on, and the run ends.
-    fn turn(&mut self, port: &mut P, stopwatch: &mut Stopwatch, stopping: bool) -> Result<Step, Failure>;
+    fn turn(&mut self, port: &mut P, now: Nanos, stopping: bool) -> Result<Step, Failure>;
+
+    /// What the turn has pushed is handed to the kernel, at `now`.
+    fn handed_over(&mut self, now: Nanos);
 }
 
 /// What a run is built from.
@@ -252,12 +254,13 @@ impl Crew<'_> {
         client: &mut C,
         stopwatch: &mut Stopwatch,
     ) -> Result<(), Failure> {
+        let mut now = port.now();
         loop {
             let stopping = self.handles.stop.load(Ordering::Acquire);
             if self.failing.load(Ordering::Acquire) {
                 return Ok(());
             }
-            let next = match client.turn(port, stopwatch, stopping)? {
+            let next = match client.turn(port, now, stopping)? {
                 Step::Done => return Ok(()),
                 Step::On(next) => next,
             };
@@ -266,9 +269,13 @@ impl Crew<'_> {
                 (_, 0) => State::Idle,
                 _ => State::Devices,
             };
-            stopwatch.switch(port.now(), state);
+            // The clock is read twice a turn: what the turn starts begins as it is handed over.
+            now = port.now();
+            client.handed_over(now);
+            stopwatch.switch(now, state);
             port.submit(next).map_err(|error| Failure::Port { errno: error.raw_os_error().unwrap_or(libc::EIO) })?;
-            stopwatch.switch(port.now(), State::Turn);
+            now = port.now();
+            stopwatch.switch(now, State::Turn);
         }
     }
 

@@ -24,7 +24,7 @@ use io_uring::{cqueue, opcode, squeue, types};
 use super::in_flight::{InFlight, Ticket};
 use super::{Bell, Busy, Completion, Next, Operation, Port, Request};
 use crate::buffer::{Region, Weave};
-use ring::Ring;
+use ring::{Entered, Ring};
 
 #[expect(unsafe_code, reason = "hands memory to the kernel")]
 mod ring;
@@ -308,18 +308,18 @@ impl Port for Uring {
         }
         let least = std::mem::replace(&mut self.gathering, 1);
         match next {
-            Next::Ready => self.device.enter(None, 0),
-            Next::Event if self.in_flight.len() == 0 => self.device.enter(None, least),
+            Next::Ready => self.device.enter(None, 0)?,
+            Next::Event if self.in_flight.len() == 0 => self.device.enter(None, least)?,
             Next::Event => {
-                let until = self.now() + self.patience;
-                self.device.enter(Some(self.patience), least)?;
-                if self.now() < until || self.device.has_ended() {
-                    return Ok(());
+                let ended = self.device.enter(Some(self.patience), least)?;
+                if ended == Entered::OutOfPatience && !self.device.has_ended() {
+                    return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
                 }
-                Err(io::Error::from_raw_os_error(libc::ETIMEDOUT))
+                ended
             }
-            Next::At(time) => self.device.enter(Some(time.since(self.now())), least),
-        }
+            Next::At(time) => self.device.enter(Some(time.since(self.now())), least)?,
+        };
+        Ok(())
     }
 
     fn gather(&mut self, completions: u32) {
