@@ -24,7 +24,7 @@ use io_uring::{cqueue, opcode, squeue, types};
 use super::in_flight::{InFlight, Ticket};
 use super::{Bell, Busy, Completion, Next, Operation, Port, Request};
 use crate::buffer::{Region, Weave};
-use ring::{Entered, Ring};
+use ring::Ring;
 
 #[expect(unsafe_code, reason = "hands memory to the kernel")]
 mod ring;
@@ -308,18 +308,18 @@ impl Port for Uring {
         }
         let least = std::mem::replace(&mut self.gathering, 1);
         match next {
-            Next::Ready => self.device.enter(None, 0)?,
-            Next::Event if self.in_flight.len() == 0 => self.device.enter(None, least)?,
+            Next::Ready => self.device.enter(None, 0),
+            Next::Event if self.in_flight.len() == 0 => self.device.enter(None, least),
             Next::Event => {
-                let ended = self.device.enter(Some(self.patience), least)?;
-                if ended == Entered::OutOfPatience && !self.device.has_ended() {
-                    return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+                let until = self.now() + self.patience;
+                self.device.enter(Some(self.patience), least)?;
+                if self.device.has_ended() || self.now() < until {
+                    return Ok(());
                 }
-                ended
+                Err(io::Error::from_raw_os_error(libc::ETIMEDOUT))
             }
-            Next::At(time) => self.device.enter(Some(time.since(self.now())), least)?,
-        };
-        Ok(())
+            Next::At(time) => self.device.enter(Some(time.since(self.now())), least),
+        }
     }
 
     fn gather(&mut self, completions: u32) {

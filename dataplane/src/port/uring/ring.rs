@@ -131,7 +131,7 @@ impl Ring {
     /// Hands over what was pushed, and waits for `least` completions, or for one after [`GATHER_TIME`], no longer than
     /// `patience`. Being interrupted, out
     /// of patience, or asked to reap first is no error.
-    pub(super) fn enter(&mut self, patience: Option<Nanos>, least: u32) -> io::Result<Entered> {
+    pub(super) fn enter(&mut self, patience: Option<Nanos>, least: u32) -> io::Result<()> {
         let queued = {
             let mut queue = self.ring.submission();
             queue.sync();
@@ -159,12 +159,11 @@ impl Ring {
             )
         };
         if answer >= 0 {
-            return Ok(Entered::Done);
+            return Ok(());
         }
         let error = io::Error::last_os_error();
         match error.raw_os_error() {
-            Some(libc::ETIME) => Ok(Entered::OutOfPatience),
-            Some(libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(Entered::Done),
+            Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
             _ => Err(error),
         }
     }
@@ -178,15 +177,6 @@ impl Ring {
     pub(super) fn reap(&mut self) -> Option<cqueue::Entry> {
         self.ring.completion().next()
     }
-}
-
-/// How a system call has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Entered {
-    /// As it was asked for, or interrupted.
-    Done,
-    /// Nothing has ended for as long as it was to wait.
-    OutOfPatience,
 }
 
 struct Flag {
