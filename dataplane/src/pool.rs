@@ -391,7 +391,9 @@ impl Pool {
         pool.fail_absent();
         // The newest superblocks may be those of a process that was killed before it flushed them: others must not be
         // written beside them before they are durable, or a loss of power could tear both.
-        pool.flush_all(port)?;
+        if !clean {
+            pool.flush_all(port)?;
+        }
         // Mirrors are the same after an orderly close, and then the first is the one that was read.
         let copy = !clean || pool.active().next() != Some(pool.source);
         pool.newest.clean = false;
