@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bireme_control::units::Nanos;
-use bireme_dataplane::device::{self, Device, DeviceFacts, Purpose};
+use bireme_dataplane::device::{self, Device, DeviceFacts, Purpose, namespace};
 use bireme_dataplane::engine::raw::{self, Ran, RawJob};
 use bireme_dataplane::engine::{Config, Handles};
 use bireme_dataplane::telemetry::Gauges;
@@ -56,7 +56,12 @@ pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String>
     let facts: Vec<DeviceFacts> = devices.iter().map(Device::facts).collect();
     let exchange = Exchange::new(options.peers);
     let clients = clients(options, &load, &devices, &exchange)?;
-    let job = RawJob { devices, region_bytes: Workload::region_bytes(&load), requests: load.depth };
+    let job = RawJob {
+        devices,
+        region_bytes: Workload::region_bytes(&load),
+        requests: load.depth,
+        methods: options.methods(),
+    };
     let mut outputs = Outputs::new(options)?;
     let mut series = Series::new(options.peers, options.interval, Box::new(|moment, all| outputs.add(moment, all)));
     let mut look = || while exchange.take(|interval| series.add(interval)) {};
@@ -143,13 +148,24 @@ fn open(options: &Options, load: &Load, config: &Config) -> Result<Vec<Device>, 
         if options.devices.len() > 1 {
             return Err("the null device is measured alone: name it without others".to_owned());
         }
+        if options.iopoll {
+            return Err("the null device has no queue that can be polled: leave --iopoll out".to_owned());
+        }
         if load.mix.reads > 0 {
             return Err("the null device has nothing to read: choose --rw write or randwrite".to_owned());
         }
         return Ok(vec![Device::open_null(&options.devices[0], NULL_BYTES).map_err(sentence)?]);
     }
     let purpose = if load.mix.writes() { Purpose::Write } else { Purpose::Read };
-    let devices = Device::open_all(&options.devices, purpose).map_err(sentence)?;
+    // A namespace's character device is claimed and checked by its block device.
+    let block: Vec<Option<PathBuf>> = options.devices.iter().map(|path| namespace::block_device(path)).collect();
+    let paths: Vec<&Path> =
+        options.devices.iter().zip(&block).map(|(own, block)| block.as_deref().unwrap_or(own)).collect();
+    let mut devices = Device::open_all(&paths, purpose).map_err(sentence)?;
+    for ((device, path), _) in devices.iter_mut().zip(&options.devices).zip(&block).filter(|(_, block)| block.is_some())
+    {
+        device.take_commands(path).map_err(sentence)?;
+    }
     for device in &devices {
         device.check_read().map_err(sentence)?;
         let unit = device.alignment().offset.max(device.logical_block_bytes());
@@ -159,6 +175,25 @@ fn open(options: &Options, load: &Load, config: &Config) -> Result<Vec<Device>, 
                 "{path} takes multiples of {unit} bytes, and requests of {bytes} are asked for: see --bs"
             ));
         }
+    }
+    for device in &devices {
+        let most = device.command_bytes_max().filter(|&most| load.largest() > most);
+        if let Some(most) = most {
+            let (path, largest) = (device.path().display(), load.largest());
+            return Err(format!(
+                "{path} takes commands of at most {most} bytes, and requests of {largest} are asked for: see --bs"
+            ));
+        }
+    }
+    if options.iopoll {
+        if load.flush_every.is_some() && devices.iter().any(|device| device.namespace().is_none()) {
+            return Err(
+                "a ring that polls takes no flush: leave out --flush-every or --iopoll, or name the character \
+                        device of an NVMe namespace (/dev/ng0n1), where a flush is a command like others"
+                    .to_owned(),
+            );
+        }
+        raw::try_polling(&devices, config).map_err(sentence)?;
     }
     if load.mix.writes() && !options.destroy_data {
         check_blank(&devices, config)?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use bireme_control::units::Nanos;
+use bireme_dataplane::port::uring::Method;
 use clap::{Args, ValueEnum};
 
 use super::addresses::Order;
@@ -48,6 +49,16 @@ pub struct Options {
     /// Completions that a peer waits for at once, for at most 100 us: fewer wake-ups, and latencies up to that much longer.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_complete: u32,
+    /// Look into the devices' queues instead of being interrupted (IOPOLL). Only NVMe drives with poll queues have that.
+    #[arg(long)]
+    pub iopoll: bool,
+    /// Let a thread of the kernel hand requests over for each peer (SQPOLL), so that peers make no system call while they
+    /// are busy. That thread takes a core of its own.
+    #[arg(long, conflicts_with = "iopoll")]
+    pub sqpoll: bool,
+    /// The cores of the kernel's threads, by comma, one for each peer in turn. Default: the kernel chooses.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "sqpoll")]
+    pub sqpoll_cores: Vec<u32>,
     /// Start so many requests per second, all peers together, whatever the device does (open loop). Without it the next one
     /// starts when one has ended (closed loop).
     #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate)]
@@ -152,6 +163,17 @@ pub enum Distribution {
 }
 
 impl Options {
+    /// How each peer learns that requests have ended.
+    pub(super) fn methods(&self) -> Vec<Method> {
+        let mut cores = self.sqpoll_cores.iter().copied().cycle();
+        let method = |_| match (self.iopoll, self.sqpoll) {
+            (true, _) => Method::Polling,
+            (_, true) => Method::KernelThread { core: cores.next() },
+            _ => Method::Interrupts,
+        };
+        (0..self.peers).map(method).collect()
+    }
+
     /// What the peers do; an error is a sentence.
     pub(super) fn load(&self) -> Result<Load, String> {
         let order = match (self.rw.is_random(), self.distribution) {

@@ -23,7 +23,18 @@ fn port(files: &[BorrowedFd<'_>], bells: &Bells, bell: Bell) -> Uring {
 
 fn port_with_gaps(files: &[Option<BorrowedFd<'_>>], bells: &Bells, bell: Bell) -> Uring {
     let (origin, bells, patience) = (Instant::now(), bells.clone(), Nanos::from_secs(30));
-    let wishes = Wishes { files, region_bytes: 1 << 20, limit: 8, weave_pieces: 64, origin, bells, bell, patience };
+    let wishes = Wishes {
+        files,
+        namespaces: &[],
+        method: Method::Interrupts,
+        region_bytes: 1 << 20,
+        limit: 8,
+        weave_pieces: 64,
+        origin,
+        bells,
+        bell,
+        patience,
+    };
     Uring::new(&wishes).expect("a kernel with io_uring")
 }
 
@@ -175,8 +186,18 @@ fn waiting_on_the_spot_ends_when_patience_does() {
     let (reader, _writer) = std::io::pipe().expect("a pipe");
     let (origin, bells, patience) = (Instant::now(), Bells::new(1), Nanos::from_millis(50));
     let files = [Some(reader.as_fd())];
-    let wishes =
-        Wishes { files: &files, region_bytes: 4096, limit: 2, weave_pieces: 0, origin, bells, bell: Bell(0), patience };
+    let wishes = Wishes {
+        files: &files,
+        namespaces: &[],
+        method: Method::Interrupts,
+        region_bytes: 4096,
+        limit: 2,
+        weave_pieces: 0,
+        origin,
+        bells,
+        bell: Bell(0),
+        patience,
+    };
     let mut port = Uring::new(&wishes).expect("a kernel with io_uring");
     let read = Request { token: 7, file: 0, offset: u64::MAX, operation: Operation::Read(Span::new(0, 512)) };
     port.push(read).expect("a free place");
