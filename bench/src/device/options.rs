@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use super::addresses::Order;
 use super::arrivals::Arrivals;
 use super::load::{Load, Mix, Span};
+use super::recorder::Direction;
 use crate::{duration, size};
 
 /// The line.
@@ -130,6 +131,16 @@ impl Pattern {
             Pattern::Rw => "rw",
             Pattern::RandRw => "randrw",
         }
+    }
+
+    /// Whether it overwrites anything.
+    pub fn writes(self) -> bool {
+        !matches!(self, Pattern::Read | Pattern::RandRead)
+    }
+
+    /// The direction of a pattern that has one; writes for the mixed ones.
+    pub(crate) fn direction_name(self) -> &'static str {
+        if self.writes() { Direction::Write.name() } else { Direction::Read.name() }
     }
 
     fn is_random(self) -> bool {
