@@ -3,6 +3,7 @@
 //! - [`report`]: an outcome as a table and as JSON. [`environment`]: where it was measured.
 //! - [`mod@array`]: one volume on real devices under reads and writes.
 //! - [`balance`]: the strategies of balance against each other.
+//! - [`mod@device`]: devices under a load. [`ladder`]: what each layer costs.
 //! - [`parity`]: parity and checksums on one core, beside ISA-L; its `isal` is the only unsafe code here.
 //! - [`size`], [`duration`]: sizes and times as operators write them. [`peer_rate`]: rates of single peers.
 //! - [`versus`]: the same bytes through fio and Bireme in turn.
@@ -13,6 +14,7 @@ mod blkio;
 pub mod device;
 pub mod duration;
 pub mod environment;
+pub mod ladder;
 pub mod parity;
 pub mod peer_rate;
 pub mod report;

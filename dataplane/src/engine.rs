@@ -34,6 +34,7 @@ use crate::port::uring::{Bells, Method, SetupError, Uring, Wishes};
 use crate::telemetry::Gauges;
 
 pub mod arrays;
+pub mod bare;
 mod crew;
 mod mending;
 mod metadata;

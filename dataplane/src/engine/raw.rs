@@ -87,7 +87,7 @@ pub struct Usage {
 
 impl Usage {
     /// Of this process so far.
-    fn now() -> Usage {
+    pub fn now() -> Usage {
         let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Usage::default() };
         let count = |value: i64| u64::try_from(value).unwrap_or(0);
         let time = |time: TimeVal| Nanos(count(time.tv_sec()) * 1_000_000_000 + count(time.tv_usec()) * 1000);
@@ -100,7 +100,8 @@ impl Usage {
         }
     }
 
-    fn since(self, before: Usage) -> Usage {
+    /// What has come since.
+    pub fn since(self, before: Usage) -> Usage {
         Usage {
             user: self.user - before.user,
             system: self.system - before.system,

@@ -27,9 +27,12 @@ use crate::buffer::{Region, Weave};
 use crate::device::Namespace;
 use ring::Ring;
 
+mod bare;
 mod command;
 #[expect(unsafe_code, reason = "hands memory to the kernel")]
 mod ring;
+
+pub use bare::Bare;
 
 /// How a ring learns that requests have ended, and who hands them over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
