@@ -26,6 +26,8 @@ use self::series::{Figures, Moment, Series};
 use self::workload::Workload;
 use crate::environment::Environment;
 
+#[cfg(test)]
+mod accuracy;
 mod addresses;
 mod arrivals;
 mod fio_json;

@@ -183,12 +183,12 @@ fn in_place(options: &Options) -> Result<Step, String> {
     );
     let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
     let (_, json) = array::measure(&line::<array::Options>(options, &words, &["--device"])?)?;
-    let p99 = number(&json, "/operation/writes/p99").or_else(|_| number(&json, "/operation/writes_ns/p99")).ok();
+    let p99 = Nanos(number(&json, "/operation/writes/latency_ns/p99")?);
     Ok(Step {
         bytes: number(&json, "/bytes")?,
         elapsed: Nanos(number(&json, "/elapsed_ns")?),
         cpu: Nanos(number(&json, "/cpu_ns")?),
-        p99: p99.map(Nanos),
+        p99: Some(p99),
         written: None,
         times: None,
     })
