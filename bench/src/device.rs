@@ -37,6 +37,7 @@ mod options;
 mod recorder;
 mod report;
 mod series;
+mod sweep;
 mod verdict;
 mod workload;
 
@@ -47,6 +48,9 @@ pub use options::{Options, Pattern};
 /// # Errors
 /// A sentence for the operator.
 pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String> {
+    if options.sweep.is_some() || options.latency_target.is_some() {
+        return sweep::run(options);
+    }
     let load = options.load()?;
     let handles = handles()?;
     let config = Config {

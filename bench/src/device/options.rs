@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use bireme_control::units::Nanos;
 use bireme_dataplane::port::uring::Method;
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use super::addresses::Order;
 use super::arrivals::Arrivals;
@@ -65,8 +66,17 @@ pub struct Options {
     #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate)]
     pub arrival_rate: Option<f64>,
     /// How arrivals are spread over time.
-    #[arg(long, value_enum, default_value = "poisson", requires = "arrival_rate")]
+    #[arg(long, value_enum, default_value = "poisson")]
     pub arrivals: Spread,
+    /// Find out what latency costs what rate: run in a closed loop, then in open loops with N rising rates up to what that
+    /// has reached. Each run takes --runtime.
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "10",
+          value_parser = clap::value_parser!(u32).range(2..=100))]
+    pub sweep: Option<u32>,
+    /// Find the highest rate at which a percentile of the response times stays within a limit: p50, p99 or p99.9, such as
+    /// p99:2ms. Several runs, each of --runtime.
+    #[arg(long, value_name = "P:TIME", value_parser = parse_target, conflicts_with = "sweep")]
+    pub latency_target: Option<Target>,
     /// How long is measured, after the warm-up: 10s, 500ms, 2m.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     pub runtime: Nanos,
@@ -156,6 +166,28 @@ pub enum Spread {
     Constant,
     /// At random, each independent of all others.
     Poisson,
+}
+
+/// A limit of a percentile of the response times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Target {
+    /// Which percentile: 99,000 is the 99th.
+    pub per_100_000: u32,
+    /// The longest that it may be.
+    #[serde(rename = "limit_ns")]
+    pub limit: Nanos,
+}
+
+impl Target {
+    /// Within a sentence.
+    pub(super) fn describe(self) -> String {
+        let name = match self.per_100_000 {
+            50_000 => "p50",
+            99_000 => "p99",
+            _ => "p99.9",
+        };
+        format!("{name} within {}", self.limit)
+    }
 }
 
 /// Sizes of requests, each with how many of a hundred.
@@ -282,6 +314,19 @@ fn parse_distribution(text: &str) -> Result<Distribution, String> {
     Ok(Distribution::Hot(percent(requests)?, percent(places)?))
 }
 
+fn parse_target(text: &str) -> Result<Target, String> {
+    let wrong = || format!("'{text}' is no latency target: write p50, p99 or p99.9 and a time, such as p99:2ms");
+    let (name, limit) = text.split_once(':').ok_or_else(wrong)?;
+    let per_100_000 = match name {
+        "p50" => 50_000,
+        "p99" => 99_000,
+        "p99.9" => 99_900,
+        _ => return Err(wrong()),
+    };
+    let limit = duration::parse(limit).map_err(|_| wrong())?;
+    Ok(Target { per_100_000, limit })
+}
+
 fn parse_rate(text: &str) -> Result<f64, String> {
     let (number, scale) = match text.trim().to_ascii_lowercase() {
         text if text.ends_with('k') => (text.trim_end_matches('k').to_owned(), 1e3),
@@ -315,6 +360,8 @@ mod tests {
         assert_eq!(parse_distribution("hot:90/10"), Ok(Distribution::Hot(90, 10)));
         assert!(["zipf", "zipf:0", "hot:90", "hot:0/10", "flat"].iter().all(|text| parse_distribution(text).is_err()));
         assert_eq!((parse_rate("250k"), parse_rate("1.5M"), parse_rate("10")), (Ok(250e3), Ok(1.5e6), Ok(10.0)));
+        assert_eq!(parse_target("p99:2ms"), Ok(Target { per_100_000: 99_000, limit: Nanos::from_millis(2) }));
+        assert!(["p99", "p98:1ms", "p50:", ":1ms"].iter().all(|text| parse_target(text).is_err()));
         assert!(["", "-1", "0", "fast", "nan"].iter().all(|text| parse_rate(text).is_err()));
     }
 }
