@@ -25,6 +25,7 @@ use self::recorder::{Direction, Exchange, Interval, Recorder};
 use self::series::{Figures, Moment, Series};
 use self::workload::Workload;
 use crate::environment::Environment;
+use crate::throttled;
 
 #[cfg(test)]
 mod accuracy;
@@ -71,7 +72,9 @@ pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String>
     let mut outputs = Outputs::new(options)?;
     let mut series = Series::new(options.peers, options.interval, Box::new(|moment, all| outputs.add(moment, all)));
     let mut look = || while exchange.take(|interval| series.add(interval)) {};
+    let held_back = throttled::held_back();
     let ran = raw::drive(&job, &config, &handles, clients, TICK, &mut look).map_err(sentence)?;
+    let held_back = throttled::held_back().since(held_back);
     series.finish();
     let series = series.into_figures();
     outputs.finish()?;
@@ -80,8 +83,15 @@ pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String>
     }
     let cores: Vec<usize> = ran.peers.iter().filter_map(|peer| peer.core).collect();
     let environment = Environment::gather(&cores, &facts, Some(options.seed));
-    let measured =
-        Measured { options, load: &load, facts: &facts, ran: &ran, series: &series, environment: &environment };
+    let measured = Measured {
+        options,
+        load: &load,
+        facts: &facts,
+        ran: &ran,
+        held_back,
+        series: &series,
+        environment: &environment,
+    };
     Ok((report::to_table(&measured), fio_json::report(&measured, report::to_json(&measured))))
 }
 
@@ -91,6 +101,8 @@ struct Measured<'a> {
     load: &'a Load,
     facts: &'a [DeviceFacts],
     ran: &'a Ran<Workload>,
+    /// How long a limit on the CPU time of this process has held it back.
+    held_back: Nanos,
     series: &'a Figures,
     environment: &'a Environment,
 }

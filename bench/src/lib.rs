@@ -5,6 +5,7 @@
 //! - [`balance`]: the strategies of balance against each other.
 //! - [`mod@device`]: devices under a load. [`ladder`]: what each layer costs.
 //! - [`parity`]: parity and checksums on one core, beside ISA-L; its `isal` is the only unsafe code here.
+//! - [`throttled`]: limits on CPU time that were felt.
 //! - [`size`], [`duration`]: sizes and times as operators write them. [`peer_rate`]: rates of single peers.
 //! - [`versus`]: the same bytes through fio and Bireme in turn.
 
@@ -19,4 +20,5 @@ pub mod parity;
 pub mod peer_rate;
 pub mod report;
 pub mod size;
+pub mod throttled;
 pub mod versus;
