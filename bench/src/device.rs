@@ -10,35 +10,74 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bireme_control::units::Nanos;
-use bireme_dataplane::device::{self, Device, DeviceFacts, Purpose};
+use bireme_dataplane::device::{self, Device, DeviceFacts, Kind, Purpose};
 use bireme_dataplane::engine::raw::{self, Ran, RawJob};
 use bireme_dataplane::engine::{Config, Handles};
+use bireme_dataplane::port::TrimWay;
 use bireme_dataplane::telemetry::Gauges;
+use clap::ArgMatches;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use self::load::Load;
+use self::checks::{Checks, Mismatch, Verified};
+use self::journal::{Debts, Journal};
+use self::load::{Data, Load};
 use self::recorder::{Direction, Exchange, Interval, Recorder};
 use self::series::{Figures, Moment, Series};
-use self::workload::Workload;
+use self::steady::Steady;
+use self::workload::{Part, Workload};
 use crate::environment::Environment;
 
 mod addresses;
 mod arrivals;
+mod checks;
+mod content;
 mod fio_json;
 mod hdr;
+mod job;
+mod journal;
 mod load;
 mod options;
+mod owed;
 mod recorder;
 mod report;
 mod series;
+mod steady;
 mod verdict;
 mod workload;
 
-pub use options::{Options, Pattern};
+pub use options::{Content, Options, Pattern};
+pub use steady::Criterion;
+
+/// Does what the line says: one measurement, the jobs of a file one after another, or the check of a journal. `line` is what
+/// the options were read from.
+///
+/// # Errors
+/// A sentence for the operator.
+pub fn run(options: &Options, line: &ArgMatches) -> Result<(String, serde_json::Value), String> {
+    if let Some(journal) = &options.verify_journal {
+        return owed::verify(journal, &options.devices);
+    }
+    let Some(path) = &options.job else { return measure(options) };
+    let jobs = job::read(path, line)?;
+    if let [only] = jobs.as_slice() {
+        return measure(only);
+    }
+    let (mut texts, mut reports) = (String::new(), Vec::new());
+    for options in &jobs {
+        let (text, report) = measure(options).map_err(|error| format!("the job {}: {error}", options.name))?;
+        texts.push_str(&format!("Job {}\n{text}\n", options.name));
+        let interrupted = report["bireme"]["interrupted"] == true;
+        reports.push(report);
+        if interrupted {
+            break;
+        }
+    }
+    Ok((texts, fio_json::together(reports)))
+}
 
 /// Measures, and returns the table and the JSON.
 ///
@@ -54,23 +93,49 @@ pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String>
     };
     let devices = open(options, &load, &config)?;
     let facts: Vec<DeviceFacts> = devices.iter().map(Device::facts).collect();
-    let exchange = Exchange::new(options.peers);
-    let clients = clients(options, &load, &devices, &exchange)?;
+    let watch =
+        Watch { exchange: Exchange::new(options.peers), enough: Arc::new(AtomicBool::new(false)), run: run_number() };
+    let path = options.journal.as_deref();
+    let mut journal = path.map(|path| Journal::create(path, watch.run, load.step(), &options.devices)).transpose()?;
+    let clients = clients(options, &load, &devices, &watch, journal.as_ref())?;
     let job = RawJob { devices, region_bytes: Workload::region_bytes(&load), requests: load.depth };
     let mut outputs = Outputs::new(options)?;
-    let mut series = Series::new(options.peers, options.interval, Box::new(|moment, all| outputs.add(moment, all)));
-    let mut look = || while exchange.take(|interval| series.add(interval)) {};
+    let mut steady = options.steady.map(Steady::new);
+    let sink = |moment: &Moment, all: &Interval| {
+        outputs.add(moment, all);
+        if let Some(steady) = &mut steady {
+            steady.add(moment);
+            watch.enough.fetch_or(steady.reached().is_some(), Ordering::Relaxed);
+        }
+    };
+    let mut series = Series::new(options.peers, options.interval, Box::new(sink));
+    let mut look = || {
+        while watch.exchange.take(|interval| series.add(interval)) {}
+        if let Some(journal) = &mut journal {
+            journal.drain();
+        }
+    };
     let ran = raw::drive(&job, &config, &handles, clients, TICK, &mut look).map_err(sentence)?;
     series.finish();
     let series = series.into_figures();
     outputs.finish()?;
+    journal.map_or(Ok(()), Journal::finish)?;
+    let verified = verified(&ran, &options.devices)?;
     if let Some(path) = &options.hgrm {
         write_hgrms(path, &series)?;
     }
     let cores: Vec<usize> = ran.peers.iter().filter_map(|peer| peer.core).collect();
     let environment = Environment::gather(&cores, &facts, Some(options.seed));
-    let measured =
-        Measured { options, load: &load, facts: &facts, ran: &ran, series: &series, environment: &environment };
+    let measured = Measured {
+        options,
+        load: &load,
+        facts: &facts,
+        ran: &ran,
+        series: &series,
+        steady: steady.as_ref(),
+        verified,
+        environment: &environment,
+    };
     Ok((report::to_table(&measured), fio_json::report(&measured, report::to_json(&measured))))
 }
 
@@ -81,6 +146,9 @@ struct Measured<'a> {
     facts: &'a [DeviceFacts],
     ran: &'a Ran<Workload>,
     series: &'a Figures,
+    steady: Option<&'a Steady>,
+    /// Where contents were verified, and nothing was wrong.
+    verified: Option<Verified>,
     environment: &'a Environment,
 }
 
@@ -143,12 +211,14 @@ fn open(options: &Options, load: &Load, config: &Config) -> Result<Vec<Device>, 
         if options.devices.len() > 1 {
             return Err("the null device is measured alone: name it without others".to_owned());
         }
-        if load.mix.reads > 0 {
-            return Err("the null device has nothing to read: choose --rw write or randwrite".to_owned());
+        if load.mix.reads > 0 || load.mix.trims > 0 || load.data == Data::Verified {
+            let takes =
+                "the null device takes writes and keeps nothing: choose --rw write or randwrite, without --verify";
+            return Err(takes.to_owned());
         }
         return Ok(vec![Device::open_null(&options.devices[0], NULL_BYTES).map_err(sentence)?]);
     }
-    let purpose = if load.mix.writes() { Purpose::Write } else { Purpose::Read };
+    let purpose = if load.mix.changes() { Purpose::Write } else { Purpose::Read };
     let devices = Device::open_all(&options.devices, purpose).map_err(sentence)?;
     for device in &devices {
         device.check_read().map_err(sentence)?;
@@ -160,7 +230,7 @@ fn open(options: &Options, load: &Load, config: &Config) -> Result<Vec<Device>, 
             ));
         }
     }
-    if load.mix.writes() && !options.destroy_data {
+    if load.mix.changes() && !options.destroy_data {
         check_blank(&devices, config)?;
     }
     Ok(devices)
@@ -178,13 +248,76 @@ fn check_blank(devices: &[Device], config: &Config) -> Result<(), String> {
     }
 }
 
+/// What the peers and the reporter share.
+struct Watch {
+    exchange: Exchange,
+    enough: Arc<AtomicBool>,
+    /// Tells what this run has written from what any other has.
+    run: u64,
+}
+
 /// One client for each peer, with its share of the devices.
-fn clients(options: &Options, load: &Load, devices: &[Device], exchange: &Exchange) -> Result<Vec<Workload>, String> {
+fn clients(
+    options: &Options,
+    load: &Load,
+    devices: &[Device],
+    watch: &Watch,
+    journal: Option<&Journal>,
+) -> Result<Vec<Workload>, String> {
+    let parts = parts(options, load, devices)?;
+    if load.data == Data::Verified {
+        fits(parts.iter().map(|parts| Checks::bytes(parts, load.largest())).sum())?;
+    }
+    let client = |(parts, peer): (Vec<Part>, u16)| {
+        let recorder = Recorder::new(watch.exchange.clone(), peer, options.interval.max(TICK_NANOS));
+        let blocks =
+            u64::from(load.largest() / load.step()) * u64::from(load.flush_every.unwrap_or(0) + 2 * load.depth);
+        let debts =
+            journal.map(|journal| Debts::new(journal, parts.len(), usize::try_from(blocks).unwrap_or(usize::MAX)));
+        let checks = (load.data == Data::Verified).then(|| Checks::new(watch.run, load.largest(), &parts, debts));
+        Workload::new(load.clone(), peer, &parts, recorder, checks, watch.enough.clone())
+    };
+    Ok(parts.into_iter().zip(0u16..).map(client).collect())
+}
+
+/// Refuses tables of stamps that would leave the machine without memory.
+fn fits(bytes: u64) -> Result<(), String> {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB"));
+    match line.and_then(|number| number.parse::<u64>().ok()).map(|kib| kib << 10) {
+        Some(available) if bytes > available / 2 => Err(format!(
+            "--verify needs {} for 4 bytes per block, and {} are available: choose a smaller --region, or a larger --bs",
+            crate::size::print(bytes),
+            crate::size::print(available),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn run_number() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    content::mix(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX) ^ u64::from(std::process::id()) << 40)
+}
+
+/// What was compared, if anything was; an error names what is wrong.
+fn verified(ran: &Ran<Workload>, paths: &[PathBuf]) -> Result<Option<Verified>, String> {
+    let mut all = None;
+    for checks in ran.peers.iter().filter_map(|peer| peer.client.checks()) {
+        if let Some(mismatch) = checks.mismatch() {
+            return Err(Mismatch::sentence(&mismatch, paths));
+        }
+        all.get_or_insert_with(Verified::default).merge(checks.counts());
+    }
+    Ok(all)
+}
+
+/// Each peer's parts of the devices.
+fn parts(options: &Options, load: &Load, devices: &[Device]) -> Result<Vec<Vec<Part>>, String> {
     let (peers, count) = (usize::from(options.peers), devices.len());
-    let client = |peer: usize| {
+    let of_peer = |peer: usize| {
         let own =
             (0..count).filter(|device| if peers > count { peer % count == *device } else { device % peers == peer });
-        let targets = own.map(|index| {
+        let parts = own.map(|index| {
             let device = &devices[index];
             // Who else works on it, and which of them this one is.
             let (rank, sharing) = if peers > count { (peer / count, (peers - index).div_ceil(count)) } else { (0, 1) };
@@ -194,14 +327,12 @@ fn clients(options: &Options, load: &Load, devices: &[Device], exchange: &Exchan
                 let (path, bytes) = (device.path().display(), device.bytes());
                 format!("{path} has {bytes} bytes, and no request fits into the part of it that is used: see --region and --bs")
             })?;
-            Ok((file, places))
+            let trim = if device.kind() == Kind::Block { TrimWay::Discard } else { TrimWay::PunchHole };
+            Ok(Part { file, places, trim })
         });
-        let targets = targets.collect::<Result<Vec<_>, String>>()?;
-        let peer = u16::try_from(peer).expect("few peers");
-        let recorder = Recorder::new(exchange.clone(), peer, options.interval.max(TICK_NANOS));
-        Ok(Workload::new(load.clone(), peer, targets, recorder))
+        parts.collect()
     };
-    (0..peers).map(client).collect()
+    (0..peers).map(of_peer).collect()
 }
 
 fn handles() -> Result<Handles, String> {

@@ -204,6 +204,8 @@ pub enum Doing {
     Write,
     /// Make it durable.
     Flush,
+    /// Forget what it holds.
+    Trim,
 }
 
 impl Doing {
@@ -213,6 +215,7 @@ impl Doing {
             Doing::Read => "reading",
             Doing::Write => "writing",
             Doing::Flush => "flushing",
+            Doing::Trim => "trimming",
         }
     }
 }
@@ -306,6 +309,12 @@ impl Failure {
             Failure::Device { doing: Doing::Flush, file, errno, .. } => {
                 format!("flushing {} failed: {}", path(file).display(), explain(errno))
             }
+            Failure::Device { doing: Doing::Trim, file, offset, errno: libc::EOPNOTSUPP | libc::EINVAL } => format!(
+                "{} refuses to be trimmed at byte {offset}: its driver or file system does not support it, the range is no \
+                 multiple of its logical blocks, or the kernel is older than Linux 6.12, which brought trim of block devices to \
+                 io_uring; choose another pattern or another device",
+                path(file).display(),
+            ),
             Failure::Device { doing, file, offset, errno } => request_failed(doing.word(), path(file), offset, errno),
             Failure::Input { offset, errno: 0 } => {
                 let input = input.unwrap_or(Path::new("the input")).display();
