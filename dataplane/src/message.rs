@@ -376,6 +376,16 @@ mod tests {
     }
 
     #[test]
+    fn a_device_that_cannot_be_trimmed_is_told_apart_from_one_that_fails() {
+        let sentence = |errno| {
+            let failure = Failure::Device { doing: Doing::Trim, file: 0, offset: 512, errno };
+            failure.sentence(&[PathBuf::from("/dev/a")], None)
+        };
+        assert!(sentence(libc::EOPNOTSUPP).starts_with("/dev/a refuses to be trimmed at byte 512: "));
+        assert!(sentence(libc::EIO).starts_with("trimming /dev/a at byte 512 failed: "));
+    }
+
+    #[test]
     fn the_data_file_is_named_when_it_hangs() {
         let waited = Nanos::from_secs(30);
         let failure = Failure::Hung { file: 1, doing: Doing::Read, offset: 8192, waited };

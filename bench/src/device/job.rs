@@ -74,7 +74,8 @@ fn complete(job: Job, line: &ArgMatches) -> Result<Options, String> {
     for setting in &job.settings {
         let arg = find(&command, setting).ok_or_else(|| unknown(&command, setting))?;
         check(&command, arg, setting)?;
-        let replaced = |other: &&Arg| *other == arg || command.get_arg_conflicts_with(other).contains(&arg);
+        let excludes = |one: &Arg, other: &Arg| command.get_arg_conflicts_with(one).contains(&other);
+        let replaced = |other: &&Arg| *other == arg || excludes(other, arg) || excludes(arg, other);
         if setting.off || given.iter().any(replaced) {
             continue;
         }
@@ -233,6 +234,10 @@ mod tests {
         let [job] = read_as("job.toml", JOB, line).expect("a job").try_into().expect("one");
         assert_eq!((job.rw, job.depth, job.cores, job.bytes), (Pattern::Read, 2, vec![3, 4], Some(1 << 20)));
         assert_eq!((job.verify, job.devices), (true, vec![PathBuf::from("/dev/c")]), "paths on the line replace those");
+
+        let text = "[job]\npaths = \"/dev/a\"\nbytes = \"1MiB\"\n";
+        let [job] = read_as("job.toml", text, "--runtime 7s").expect("a job").try_into().expect("one");
+        assert_eq!((job.bytes, job.runtime), (None, Nanos::from_secs(7)), "what excludes another goes before it too");
     }
 
     #[test]

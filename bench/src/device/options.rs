@@ -84,7 +84,7 @@ pub struct Options {
     pub verify: bool,
     /// Write down in a new file, which must lie elsewhere, which writes must survive a crash: those before a flush that has
     /// ended (--flush-every), and all with --fua. See --verify-journal.
-    #[arg(long, value_name = "FILE", requires = "verify")]
+    #[arg(long, value_name = "FILE")]
     pub journal: Option<PathBuf>,
     /// After a crash: whether the devices still hold what the journal of a run says that they owe. Nothing is written.
     /// Default: the devices of the run.
@@ -263,6 +263,9 @@ impl Options {
         let mix = self.mix()?;
         if self.data == Content::Zero && mix.reads > 0 {
             return Err("--data zero is for patterns without reads: a buffer holds what was read into it".to_owned());
+        }
+        if !self.verify && self.journal.is_some() {
+            return Err("--journal tells what a later check compares: say --verify too".to_owned());
         }
         if !self.verify {
             return Ok(if self.data == Content::Zero { Data::Zero } else { Data::Random });
