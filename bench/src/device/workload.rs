@@ -46,8 +46,9 @@ pub(super) struct Workload {
     parked: Option<Slot>,
     /// Set by anybody when there is no more to measure.
     enough: Arc<AtomicBool>,
-    /// Bytes asked for since the warm-up.
+    /// Bytes asked for since the warm-up, and how many that are to be.
     asked: u64,
+    limit: u64,
     /// Since when something is in flight that has not ended.
     waiting: Nanos,
 }
@@ -134,6 +135,7 @@ impl Workload {
             parked: None,
             enough,
             asked: 0,
+            limit: u64::MAX,
             waiting: Nanos::ZERO,
             load,
             peer,
@@ -169,11 +171,18 @@ impl Workload {
         let warm_up = self.load.warm_up > Nanos::ZERO;
         self.recorder.start(now, warm_up);
         self.schedule = Schedule::new(self.load.arrivals, self.load.seed ^ u64::from(self.peer), now);
-        self.phase = match warm_up {
-            true => Phase::WarmUp { until: now + self.load.warm_up },
-            false => Phase::Measuring { since: now },
-        };
+        match warm_up {
+            true => self.phase = Phase::WarmUp { until: now + self.load.warm_up },
+            false => self.measure(now),
+        }
         now
+    }
+
+    /// The measured time begins.
+    fn measure(&mut self, now: Nanos) {
+        self.asked = 0;
+        self.limit = if let Span::Bytes(bytes) = self.load.span { bytes } else { u64::MAX };
+        self.phase = Phase::Measuring { since: now };
     }
 
     /// Whether its time has come to the next phase.
@@ -183,13 +192,12 @@ impl Workload {
             _ if stopping || self.enough.load(Ordering::Relaxed) => self.phase = Phase::Ending,
             Phase::WarmUp { until } if now >= until => {
                 self.recorder.end_warm_up(now);
-                self.asked = 0;
-                self.phase = Phase::Measuring { since: now };
+                self.measure(now);
             }
             Phase::Measuring { since } => {
                 let over = match self.load.span {
                     Span::Time(time) => now.since(since) >= time,
-                    Span::Bytes(bytes) => self.asked >= bytes && self.parked.is_none(),
+                    Span::Bytes(_) => self.asked >= self.limit && self.parked.is_none(),
                 };
                 if over {
                     self.phase = Phase::Ending;
@@ -268,7 +276,8 @@ impl Workload {
     /// Starts what is due as long as there is room.
     fn start<P: Port>(&mut self, port: &mut P, now: Nanos) {
         while let Some(&index) = self.free.last() {
-            if self.started.len() >= self.load.batch_submit as usize {
+            let enough = self.asked >= self.limit && self.parked.is_none();
+            if self.started.len() >= self.load.batch_submit as usize || enough {
                 return;
             }
             let intended = match &self.schedule {
