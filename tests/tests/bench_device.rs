@@ -232,6 +232,10 @@ fn what_makes_no_sense_is_refused_in_a_sentence() {
         assert!(sentence.contains(want), "{options}: {sentence}");
     }
     assert!(std::fs::read(&device).expect("the file").iter().all(|&byte| byte == 0), "something was written");
+    // A file of 4 TiB in name only: the stamps of its blocks would fill the memory.
+    File::options().write(true).open(&device).and_then(|file| file.set_len(4 << 40)).expect("a sparse file");
+    let sentence = bench("--rw randwrite --verify --bs 512 --runtime 1s").words([&device]).run().sentence();
+    assert!(sentence.contains("for 4 bytes per block") && sentence.contains("--region"), "{sentence}");
     let sentence = bench("--rw trim").words(["/dev/null"]).run().sentence();
     assert!(sentence.contains("keeps nothing"), "{sentence}");
     let sentence = bench("").path("--verify-journal", &there).run().sentence();

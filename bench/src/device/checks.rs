@@ -224,7 +224,7 @@ impl Mismatch {
                 let back = owed.wrapping_sub(stamp) & STAMP_MAX;
                 match back > STAMP_MAX / 2 {
                     true => format!("write {stamp}, which is a later one than was asked for"),
-                    false => format!("write {stamp}, which is {back} writes older: the later one is lost"),
+                    false => format!("write {stamp}, which is older by {back}: the later one is lost"),
                 }
             }
             Found::Zeroes => "zeroes".to_owned(),
@@ -305,11 +305,11 @@ mod tests {
         flipped[700] ^= 4;
         #[rustfmt::skip]
         let cases = [
-            (first, 0, "is 1 writes older", false),
+            (first, 0, "is older by 1", false),
             (vec![0; 4096], 0, "zeroes", false),
             (vec![7; 4096], 0, "no verified write", false),
             (other, 0, "written to byte 1060864 of /c", false),
-            (torn, 1024, "is 1 writes older", true),
+            (torn, 1024, "is older by 1", true),
             (flipped, 512, "checksum does not fit", true),
         ];
         let paths: Vec<PathBuf> = ["/x", "/y", "/z", "/c"].map(PathBuf::from).into();

@@ -154,3 +154,49 @@ impl<P: Port> Client<P> for Reader {
 const DEPTH: u32 = 32;
 /// Lost blocks that are named.
 const SHOWN: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::content::Stamp;
+
+    const WRITER: Writer = Writer { run: 7, device: 0 };
+    const OWED: Owed = Owed { device: 0, offset: 8192, stamp: 5 };
+
+    fn block(stamp: Stamp) -> Vec<u8> {
+        let mut block = vec![0; 4096];
+        WRITER.write(OWED.offset, stamp, &mut block);
+        block
+    }
+
+    /// What begins as one write and ends as another, from this sector on.
+    fn torn(one: Stamp, other: Stamp, sector: usize) -> Vec<u8> {
+        let at = sector * SECTOR;
+        [&block(one)[..at], &block(other)[at..]].concat()
+    }
+
+    #[test]
+    fn the_owed_write_and_all_later_ones_are_right_also_in_part() {
+        let header = r#"{"bireme_journal":1,"run":7,"block_bytes":4096,"devices":["d"]}"#;
+        let header: Header = serde_json::from_str(header).expect("a header");
+        let mut damaged = block(5);
+        damaged[4095] ^= 1;
+        #[rustfmt::skip]
+        let cases = [
+            // why,                                   shown,         exact, later, lost
+            ("the owed one",                          block(5),      1, 0, 0),
+            ("a later one",                           block(9),      0, 1, 0),
+            ("a later one in part",                   torn(5, 6, 7), 0, 1, 0),
+            ("an older one",                          block(4),      0, 0, 1),
+            ("an older one in part, at the end",      torn(5, 4, 7), 0, 0, 1),
+            ("a later one beside an older one",       torn(4, 6, 1), 0, 0, 1),
+            ("damaged in its last byte",              damaged,       0, 0, 1),
+            ("nothing",                               vec![0; 4096], 0, 0, 1),
+        ];
+        for (why, shown, exact, later, lost) in cases {
+            let mut reader = Reader::new(header.clone(), vec![OWED]);
+            reader.judge(OWED, &shown);
+            assert_eq!((reader.exact, reader.later, reader.lost_count), (exact, later, lost), "{why}");
+        }
+    }
+}

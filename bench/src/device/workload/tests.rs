@@ -35,6 +35,7 @@ fn load() -> Load {
 
 struct Rig {
     port: Simulated,
+    exchange: Exchange,
     workload: Workload,
 }
 
@@ -45,11 +46,12 @@ impl Rig {
         let parts = [Part { file: 0, places, trim: TrimWay::Discard }];
         let debts = journal.map(|journal| Debts::new(journal, 1, 1 << 10));
         let checks = Checks::new(77, load.largest(), &parts, debts);
-        let recorder = Recorder::new(Exchange::new(1), 0, Nanos::from_secs(1));
+        let exchange = Exchange::new(1);
+        let recorder = Recorder::new(exchange.clone(), 0, Nanos::from_secs(1));
         let enough = Arc::new(AtomicBool::new(false));
         let bytes = usize::try_from(Workload::region_bytes(load)).expect("small");
         let workload = Workload::new(load.clone(), 0, &parts, recorder, Some(checks), enough);
-        Rig { port: world.port(bytes, load.depth), workload }
+        Rig { port: world.port(bytes, load.depth), exchange, workload }
     }
 
     /// Until it is done or cannot go on; `each` is called every turn.
@@ -81,6 +83,9 @@ fn on_a_sound_disk_all_is_what_was_written_last() {
         let counts = rig.counts();
         assert!(counts.in_run > 100 && counts.not_owed > 0 && counts.at_end > 20, "{counts:?}");
         assert_eq!(rig.workload.free.len(), 8, "every place is free again");
+        let mut bytes = 0;
+        while rig.exchange.take(|interval| bytes += interval.bytes()) {}
+        assert!((4 << 20..(4 << 20) + 8192).contains(&bytes), "{bytes}: what had to wait was done too");
     }
 }
 
