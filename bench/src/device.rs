@@ -10,20 +10,25 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bireme_control::units::Nanos;
-use bireme_dataplane::device::{self, Device, DeviceFacts, Purpose, namespace};
+use bireme_dataplane::device::{Device, DeviceFacts, Kind};
 use bireme_dataplane::engine::raw::{self, Ran, RawJob};
 use bireme_dataplane::engine::{Config, Handles};
+use bireme_dataplane::port::TrimWay;
 use bireme_dataplane::telemetry::Gauges;
+use clap::ArgMatches;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use self::load::Load;
+use self::checks::{Checks, Mismatch, Verified};
+use self::journal::{Debts, Journal};
+use self::load::{Data, Load};
 use self::recorder::{Direction, Exchange, Interval, Recorder};
 use self::series::{Figures, Moment, Series};
-use self::workload::Workload;
+use self::steady::Steady;
+use self::workload::{Part, Workload};
 use crate::environment::Environment;
 use crate::throttled;
 
@@ -31,18 +36,53 @@ use crate::throttled;
 mod accuracy;
 mod addresses;
 mod arrivals;
+mod checks;
+mod content;
 mod fio_json;
 mod hdr;
+mod job;
+mod journal;
 mod load;
+mod opening;
 mod options;
+mod owed;
 mod recorder;
 mod report;
 mod series;
+mod steady;
 mod sweep;
 mod verdict;
 mod workload;
 
-pub use options::{Options, Pattern};
+pub use options::{Content, Options, Pattern};
+pub use steady::Criterion;
+
+/// Does what the line says: one measurement, the jobs of a file one after another, or the check of a journal. `line` is what
+/// the options were read from.
+///
+/// # Errors
+/// A sentence for the operator.
+pub fn run(options: &Options, line: &ArgMatches) -> Result<(String, serde_json::Value), String> {
+    if let Some(journal) = &options.verify_journal {
+        return owed::verify(journal, &options.devices);
+    }
+    let Some(path) = &options.job else { return measure(options) };
+    let jobs = job::read(path, line)?;
+    if let [only] = jobs.as_slice() {
+        return measure(only);
+    }
+    let (mut texts, mut reports) = (String::new(), Vec::new());
+    for options in &jobs {
+        let (text, report) = measure(options).map_err(|error| format!("the job {}: {error}", options.name))?;
+        texts.push_str(&format!("Job {}\n{text}\n", options.name));
+        let interrupted = report["bireme"]["interrupted"] == true;
+        reports.push(report);
+        if interrupted {
+            break;
+        }
+    }
+    Ok((texts, fio_json::together(reports)))
+}
 
 /// Measures, and returns the table and the JSON.
 ///
@@ -59,10 +99,13 @@ pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String>
         cores: (!options.cores.is_empty()).then(|| options.cores.clone()),
         ..Config::default()
     };
-    let devices = open(options, &load, &config)?;
+    let devices = opening::open(options, &load, &config)?;
     let facts: Vec<DeviceFacts> = devices.iter().map(Device::facts).collect();
-    let exchange = Exchange::new(options.peers);
-    let clients = clients(options, &load, &devices, &exchange)?;
+    let shared =
+        Shared { exchange: Exchange::new(options.peers), enough: Arc::new(AtomicBool::new(false)), run: run_number() };
+    let path = options.journal.as_deref();
+    let mut journal = path.map(|path| Journal::create(path, shared.run, load.step(), &options.devices)).transpose()?;
+    let clients = clients(options, &load, &devices, &shared, journal.as_ref())?;
     let job = RawJob {
         devices,
         region_bytes: Workload::region_bytes(&load),
@@ -70,14 +113,29 @@ pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String>
         methods: options.methods(),
     };
     let mut outputs = Outputs::new(options)?;
-    let mut series = Series::new(options.peers, options.interval, Box::new(|moment, all| outputs.add(moment, all)));
-    let mut look = || while exchange.take(|interval| series.add(interval)) {};
+    let mut steady = options.steady.map(Steady::new);
+    let sink = |moment: &Moment, all: &Interval| {
+        outputs.add(moment, all);
+        if let Some(steady) = &mut steady {
+            steady.add(moment);
+            shared.enough.fetch_or(steady.reached().is_some(), Ordering::Relaxed);
+        }
+    };
+    let mut series = Series::new(options.peers, options.interval, Box::new(sink));
+    let mut look = || {
+        while shared.exchange.take(|interval| series.add(interval)) {}
+        if let Some(journal) = &mut journal {
+            journal.drain();
+        }
+    };
     let held_back = throttled::held_back();
     let ran = raw::drive(&job, &config, &handles, clients, TICK, &mut look).map_err(sentence)?;
     let held_back = throttled::held_back().since(held_back);
     series.finish();
     let series = series.into_figures();
     outputs.finish()?;
+    journal.map_or(Ok(()), Journal::finish)?;
+    let verified = verified(&ran, &options.devices)?;
     if let Some(path) = &options.hgrm {
         write_hgrms(path, &series)?;
     }
@@ -90,6 +148,8 @@ pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String>
         ran: &ran,
         held_back,
         series: &series,
+        steady: steady.as_ref(),
+        verified,
         environment: &environment,
     };
     Ok((report::to_table(&measured), fio_json::report(&measured, report::to_json(&measured))))
@@ -104,6 +164,9 @@ struct Measured<'a> {
     /// How long a limit on the CPU time of this process has held it back.
     held_back: Nanos,
     series: &'a Figures,
+    steady: Option<&'a Steady>,
+    /// Where contents were verified, and nothing was wrong.
+    verified: Option<Verified>,
     environment: &'a Environment,
 }
 
@@ -161,83 +224,76 @@ fn cannot(path: &Path, error: &io::Error) -> String {
     format!("{} cannot be written: {error}", path.display())
 }
 
-fn open(options: &Options, load: &Load, config: &Config) -> Result<Vec<Device>, String> {
-    if options.devices.iter().any(|path| device::is_null(path)) {
-        if options.devices.len() > 1 {
-            return Err("the null device is measured alone: name it without others".to_owned());
-        }
-        if options.iopoll {
-            return Err("the null device has no queue that can be polled: leave --iopoll out".to_owned());
-        }
-        if load.mix.reads > 0 {
-            return Err("the null device has nothing to read: choose --rw write or randwrite".to_owned());
-        }
-        return Ok(vec![Device::open_null(&options.devices[0], NULL_BYTES).map_err(sentence)?]);
-    }
-    let purpose = if load.mix.writes() { Purpose::Write } else { Purpose::Read };
-    // A namespace's character device is claimed and checked by its block device.
-    let block: Vec<Option<PathBuf>> = options.devices.iter().map(|path| namespace::block_device(path)).collect();
-    let paths: Vec<&Path> =
-        options.devices.iter().zip(&block).map(|(own, block)| block.as_deref().unwrap_or(own)).collect();
-    let mut devices = Device::open_all(&paths, purpose).map_err(sentence)?;
-    for ((device, path), _) in devices.iter_mut().zip(&options.devices).zip(&block).filter(|(_, block)| block.is_some())
-    {
-        device.take_commands(path).map_err(sentence)?;
-    }
-    for device in &devices {
-        device.check_read().map_err(sentence)?;
-        let unit = device.alignment().offset.max(device.logical_block_bytes());
-        if let Some((bytes, _)) = load.sizes.iter().find(|(bytes, _)| bytes % unit != 0) {
-            let path = device.path().display();
-            return Err(format!(
-                "{path} takes multiples of {unit} bytes, and requests of {bytes} are asked for: see --bs"
-            ));
-        }
-    }
-    for device in &devices {
-        let most = device.command_bytes_max().filter(|&most| load.largest() > most);
-        if let Some(most) = most {
-            let (path, largest) = (device.path().display(), load.largest());
-            return Err(format!(
-                "{path} takes commands of at most {most} bytes, and requests of {largest} are asked for: see --bs"
-            ));
-        }
-    }
-    if options.iopoll {
-        if load.flush_every.is_some() && devices.iter().any(|device| device.namespace().is_none()) {
-            return Err(
-                "a ring that polls takes no flush: leave out --flush-every or --iopoll, or name the character \
-                        device of an NVMe namespace (/dev/ng0n1), where a flush is a command like others"
-                    .to_owned(),
-            );
-        }
-        raw::try_polling(&devices, config).map_err(sentence)?;
-    }
-    if load.mix.writes() && !options.destroy_data {
-        check_blank(&devices, config)?;
-    }
-    Ok(devices)
-}
-
-/// Devices that hold something are overwritten with permission only.
-fn check_blank(devices: &[Device], config: &Config) -> Result<(), String> {
-    let contents = raw::contents(devices, config).map_err(sentence)?;
-    match devices.iter().zip(contents).find_map(|(device, content)| Some((device, content?))) {
-        Some((device, content)) => {
-            let path = device.path().display();
-            Err(format!("{path} is not blank: it {content}; permit to overwrite it with --destroy-data"))
-        }
-        None => Ok(()),
-    }
+/// What the peers and the reporter share.
+struct Shared {
+    exchange: Exchange,
+    enough: Arc<AtomicBool>,
+    /// Tells what this run has written from what any other has.
+    run: u64,
 }
 
 /// One client for each peer, with its share of the devices.
-fn clients(options: &Options, load: &Load, devices: &[Device], exchange: &Exchange) -> Result<Vec<Workload>, String> {
+fn clients(
+    options: &Options,
+    load: &Load,
+    devices: &[Device],
+    shared: &Shared,
+    journal: Option<&Journal>,
+) -> Result<Vec<Workload>, String> {
+    let parts = parts(options, load, devices)?;
+    if load.data == Data::Verified {
+        fits(parts.iter().map(|parts| Checks::bytes(parts, load.largest())).sum())?;
+    }
+    let client = |(parts, peer): (Vec<Part>, u16)| {
+        let recorder = Recorder::new(shared.exchange.clone(), peer, options.interval.max(TICK_NANOS));
+        let blocks =
+            u64::from(load.largest() / load.step()) * u64::from(load.flush_every.unwrap_or(0) + 2 * load.depth);
+        let debts =
+            journal.map(|journal| Debts::new(journal, parts.len(), usize::try_from(blocks).unwrap_or(usize::MAX)));
+        let checks = (load.data == Data::Verified).then(|| Checks::new(shared.run, load.largest(), &parts, debts));
+        Workload::new(load.clone(), peer, &parts, recorder, checks, shared.enough.clone())
+    };
+    Ok(parts.into_iter().zip(0u16..).map(client).collect())
+}
+
+/// Refuses tables of stamps that would leave the machine without memory.
+fn fits(bytes: u64) -> Result<(), String> {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB"));
+    match line.and_then(|number| number.parse::<u64>().ok()).map(|kib| kib << 10) {
+        Some(available) if bytes > available / 2 => Err(format!(
+            "--verify needs {} for 4 bytes per block, and {} are available: choose a smaller --region, or a larger --bs",
+            crate::size::print(bytes),
+            crate::size::print(available),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn run_number() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    content::mix(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX) ^ u64::from(std::process::id()) << 40)
+}
+
+/// What was compared, if anything was; an error names what is wrong.
+fn verified(ran: &Ran<Workload>, paths: &[PathBuf]) -> Result<Option<Verified>, String> {
+    let mut all = None;
+    for checks in ran.peers.iter().filter_map(|peer| peer.client.checks()) {
+        if let Some(mismatch) = checks.mismatch() {
+            return Err(Mismatch::sentence(&mismatch, paths));
+        }
+        all.get_or_insert_with(Verified::default).merge(checks.counts());
+    }
+    Ok(all)
+}
+
+/// Each peer's parts of the devices.
+fn parts(options: &Options, load: &Load, devices: &[Device]) -> Result<Vec<Vec<Part>>, String> {
     let (peers, count) = (usize::from(options.peers), devices.len());
-    let client = |peer: usize| {
+    let of_peer = |peer: usize| {
         let own =
             (0..count).filter(|device| if peers > count { peer % count == *device } else { device % peers == peer });
-        let targets = own.map(|index| {
+        let parts = own.map(|index| {
             let device = &devices[index];
             // Who else works on it, and which of them this one is.
             let (rank, sharing) = if peers > count { (peer / count, (peers - index).div_ceil(count)) } else { (0, 1) };
@@ -247,14 +303,12 @@ fn clients(options: &Options, load: &Load, devices: &[Device], exchange: &Exchan
                 let (path, bytes) = (device.path().display(), device.bytes());
                 format!("{path} has {bytes} bytes, and no request fits into the part of it that is used: see --region and --bs")
             })?;
-            Ok((file, places))
+            let trim = if device.kind() == Kind::Block { TrimWay::Discard } else { TrimWay::PunchHole };
+            Ok(Part { file, places, trim })
         });
-        let targets = targets.collect::<Result<Vec<_>, String>>()?;
-        let peer = u16::try_from(peer).expect("few peers");
-        let recorder = Recorder::new(exchange.clone(), peer, options.interval.max(TICK_NANOS));
-        Ok(Workload::new(load.clone(), peer, targets, recorder))
+        parts.collect()
     };
-    (0..peers).map(client).collect()
+    (0..peers).map(of_peer).collect()
 }
 
 fn handles() -> Result<Handles, String> {
@@ -272,8 +326,6 @@ fn sentence(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// What the null device is taken to hold.
-const NULL_BYTES: u64 = 1 << 30;
 /// How often the reporter looks.
 const TICK: Duration = Duration::from_millis(50);
 /// Intervals are not shorter than that.

@@ -204,6 +204,8 @@ pub enum Doing {
     Write,
     /// Make it durable.
     Flush,
+    /// Forget what it holds.
+    Trim,
 }
 
 impl Doing {
@@ -213,6 +215,7 @@ impl Doing {
             Doing::Read => "reading",
             Doing::Write => "writing",
             Doing::Flush => "flushing",
+            Doing::Trim => "trimming",
         }
     }
 }
@@ -306,6 +309,12 @@ impl Failure {
             Failure::Device { doing: Doing::Flush, file, errno, .. } => {
                 format!("flushing {} failed: {}", path(file).display(), explain(errno))
             }
+            Failure::Device { doing: Doing::Trim, file, offset, errno: libc::EOPNOTSUPP | libc::EINVAL } => format!(
+                "{} refuses to be trimmed at byte {offset}: its driver or file system does not support it, the range is no \
+                 multiple of its logical blocks, or the kernel is older than Linux 6.12, which brought trim of block devices to \
+                 io_uring; choose another pattern or another device",
+                path(file).display(),
+            ),
             Failure::Device { doing, file, offset, errno } => request_failed(doing.word(), path(file), offset, errno),
             Failure::Input { offset, errno: 0 } => {
                 let input = input.unwrap_or(Path::new("the input")).display();
@@ -364,6 +373,16 @@ mod tests {
         let sentence = failure.sentence(&members, None);
         assert!(sentence.starts_with("writing /dev/b at byte 4096 failed: "), "{sentence}");
         assert!(sentence.contains("dmesg"), "{sentence}");
+    }
+
+    #[test]
+    fn a_device_that_cannot_be_trimmed_is_told_apart_from_one_that_fails() {
+        let sentence = |errno| {
+            let failure = Failure::Device { doing: Doing::Trim, file: 0, offset: 512, errno };
+            failure.sentence(&[PathBuf::from("/dev/a")], None)
+        };
+        assert!(sentence(libc::EOPNOTSUPP).starts_with("/dev/a refuses to be trimmed at byte 512: "));
+        assert!(sentence(libc::EIO).starts_with("trimming /dev/a at byte 512 failed: "));
     }
 
     #[test]

@@ -73,18 +73,41 @@ pub enum Operation {
     ReadWoven(Weave),
     /// Memory to file, in the order of a stripe.
     WriteWoven(Weave),
+    /// Memory to device, durable when it completes (FUA where the device has it, else a flush of the kernel's).
+    WriteThrough(Span),
+    /// What so many bytes of the device hold is not needed any more. Reads of them may show anything until they are written.
+    Trim {
+        /// How many.
+        bytes: u32,
+        /// How the kernel is asked.
+        way: TrimWay,
+    },
     /// Everything that was completed before is durable when this completes.
     Flush,
+}
+
+/// How the kernel is asked to trim: each kind of file has one way, and there is no other if the kernel refuses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrimWay {
+    /// The discard command of block devices, of Linux 6.12.
+    Discard,
+    /// A hole in a regular file, which keeps its length.
+    PunchHole,
 }
 
 impl Operation {
     /// Bytes that a complete answer moves.
     pub fn bytes(&self) -> u32 {
         match self {
-            Operation::Read(span) | Operation::Write(span) => span.bytes,
+            Operation::Read(span) | Operation::Write(span) | Operation::WriteThrough(span) => span.bytes,
             Operation::ReadWoven(weave) | Operation::WriteWoven(weave) => weave.bytes,
-            Operation::Flush => 0,
+            Operation::Trim { .. } | Operation::Flush => 0,
         }
+    }
+
+    /// Bytes of the device that it is about.
+    pub fn reach(&self) -> u32 {
+        if let Operation::Trim { bytes, .. } = self { *bytes } else { self.bytes() }
     }
 }
 

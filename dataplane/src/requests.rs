@@ -230,8 +230,8 @@ impl<P: Port, W: Copy> Requests<P, W> {
         let Some(traffic) = self.traffic.get_mut(usize::from(row.ask.file)) else { return };
         match row.ask.operation {
             Operation::Read(_) | Operation::ReadWoven(_) => traffic.reads += 1,
-            Operation::Write(_) | Operation::WriteWoven(_) => traffic.writes += 1,
-            Operation::Flush => return,
+            Operation::Write(_) | Operation::WriteWoven(_) | Operation::WriteThrough(_) => traffic.writes += 1,
+            Operation::Trim { .. } | Operation::Flush => return,
         }
         self.latency.record(now.since(row.started));
         traffic.bytes += u64::from(row.bytes);
@@ -260,6 +260,7 @@ fn rest(ask: Ask, bytes: u32) -> Option<Ask> {
     let operation = match ask.operation {
         Operation::Read(span) => Operation::Read(part(span)),
         Operation::Write(span) => Operation::Write(part(span)),
+        Operation::WriteThrough(span) => Operation::WriteThrough(part(span)),
         Operation::ReadWoven(mut weave) => {
             (weave.skip, weave.bytes) = (weave.skip + moved, weave.bytes - moved);
             Operation::ReadWoven(weave)
@@ -268,7 +269,7 @@ fn rest(ask: Ask, bytes: u32) -> Option<Ask> {
             (weave.skip, weave.bytes) = (weave.skip + moved, weave.bytes - moved);
             Operation::WriteWoven(weave)
         }
-        Operation::Flush => return None,
+        Operation::Trim { .. } | Operation::Flush => return None,
     };
     Some(Ask { offset: ask.offset + u64::from(moved), operation, needed: ask.needed - moved, ..ask })
 }
@@ -276,7 +277,8 @@ fn rest(ask: Ask, bytes: u32) -> Option<Ask> {
 fn doing(operation: Operation) -> Doing {
     match operation {
         Operation::Read(_) | Operation::ReadWoven(_) => Doing::Read,
-        Operation::Write(_) | Operation::WriteWoven(_) => Doing::Write,
+        Operation::Write(_) | Operation::WriteWoven(_) | Operation::WriteThrough(_) => Doing::Write,
+        Operation::Trim { .. } => Doing::Trim,
         Operation::Flush => Doing::Flush,
     }
 }

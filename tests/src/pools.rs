@@ -8,7 +8,7 @@ use bireme_control::units::Nanos;
 use bireme_dataplane::device::{Device, Purpose};
 use bireme_dataplane::pool::{Member, Pool, Shape};
 use bireme_dataplane::port::Bell;
-use bireme_dataplane::port::uring::{Bells, Uring, Wishes};
+use bireme_dataplane::port::uring::{Bells, Method, Uring, Wishes};
 
 /// Makes a pool that holds no set, with the shape that the command gives it by default.
 ///
@@ -22,6 +22,8 @@ pub fn make_empty<P: AsRef<Path>>(paths: &[P]) {
     let files: Vec<_> = devices.iter().map(|device| Some(device.as_fd())).collect();
     let wishes = Wishes {
         files: &files,
+        namespaces: &[],
+        method: Method::Interrupts,
         region_bytes: 1 << 20,
         limit: 64,
         weave_pieces: 0,

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use bireme_bench::device::{self, Options};
 use bireme_bench::report;
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
 
-/// Drives block devices or files with reads and writes: operations per second, throughput, latencies.
+/// Drives block devices or files with reads, writes and trims: operations per second, throughput, latencies.
 ///
 /// Reads need no permission. Writes overwrite what is there: devices in use are refused always, and those that hold something
 /// without --destroy-data.
@@ -22,7 +22,9 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
+    let line = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&line).unwrap_or_else(|error| error.exit());
+    match run(&cli, &line) {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
             eprintln!("bench-device: {sentence}");
@@ -31,7 +33,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> Result<(), String> {
-    let (text, json) = device::measure(&cli.options)?;
+fn run(cli: &Cli, line: &ArgMatches) -> Result<(), String> {
+    let (text, json) = device::run(&cli.options, line)?;
     report::give(&text, &json, cli.json.as_deref())
 }

@@ -1,11 +1,14 @@
 //! What is recorded, against devices whose latencies are known beforehand: the whole way from the schedule through the
 //! workload and its histograms to the percentiles, on the clock of a simulation.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use bireme_control::units::Nanos;
 use bireme_dataplane::engine::raw::Client;
 use bireme_dataplane::engine::volumes::Step;
 use bireme_dataplane::port::simulated::{Simulated, World};
-use bireme_dataplane::port::{Next, Port};
+use bireme_dataplane::port::{Next, Port, TrimWay};
 use bireme_dataplane::telemetry::Latencies;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -13,9 +16,9 @@ use rand_distr::{Distribution, LogNormal};
 
 use super::addresses::Order;
 use super::arrivals::{Arrivals, Schedule};
-use super::load::{Load, Mix, Span};
+use super::load::{Data, Load, Mix, Span};
 use super::recorder::{Exchange, Interval, Recorder};
-use super::workload::Workload;
+use super::workload::{Part, Workload};
 
 /// A device with a body and a long tail: most requests take about 80 us, one of a thousand takes milliseconds.
 fn latencies(count: usize) -> Vec<Nanos> {
@@ -32,7 +35,7 @@ fn latencies(count: usize) -> Vec<Nanos> {
 fn load(depth: u32, arrivals: Arrivals, span: Span) -> Load {
     Load {
         mix: Mix { reads: 100, trims: 0 },
-        sizes: vec![(4096, 100)],
+        sizes: vec![(512, 100)],
         order: Order::Uniform,
         region: (0, u64::MAX),
         depth,
@@ -42,6 +45,8 @@ fn load(depth: u32, arrivals: Arrivals, span: Span) -> Load {
         warm_up: Nanos::ZERO,
         span,
         flush_every: None,
+        data: Data::Random,
+        fua: false,
         seed: 1,
     }
 }
@@ -52,7 +57,8 @@ fn live(world: &World, load: &Load, turn: Nanos) -> Interval {
     let recorder = Recorder::new(exchange.clone(), 0, Nanos::from_secs(1));
     let places = load.places(DISK_BYTES, 0, 1).expect("there is room");
     let mut port = world.port(usize::try_from(Workload::region_bytes(load)).expect("small"), load.depth);
-    let mut client = Workload::new(load.clone(), 0, vec![(0, places)], recorder);
+    let part = Part { file: 0, places, trim: TrimWay::Discard };
+    let mut client = Workload::new(load.clone(), 0, &[part], recorder, None, Arc::new(AtomicBool::new(false)));
     let mut all = Interval::default();
     loop {
         let now = port.now();
@@ -96,7 +102,7 @@ fn a_closed_loop_records_what_the_device_took() {
     world.short_rate(0);
     let all = latencies(200_000);
     world.latencies(all.clone());
-    let recorded = live(&world, &load(32, Arrivals::Closed, Span::Bytes(200_000 * 4096)), Nanos(100));
+    let recorded = live(&world, &load(32, Arrivals::Closed, Span::Bytes(200_000 * 512)), Nanos(100));
     // Nothing is lost: as many as were started, each with the time that it took.
     compare(&recorded.directions[0].service, all);
 }
@@ -110,7 +116,7 @@ fn an_open_loop_records_what_the_device_took_and_what_was_waited_for() {
     // So few in flight that arrivals have to wait now and then, and longer than the device takes.
     let (depth, per_s) = (8, 50_000.0);
     let arrivals = Arrivals::Poisson { per_s };
-    let recorded = live(&world, &load(depth, arrivals, Span::Bytes(40_000 * 4096)), Nanos(50));
+    let recorded = live(&world, &load(depth, arrivals, Span::Bytes(40_000 * 512)), Nanos(50));
     let mut schedule = Schedule::new(arrivals, 1, Nanos::ZERO).expect("open");
     // Each place is free when its request has ended; the next arrival takes the one that is free first.
     let mut free = vec![Nanos::ZERO; depth as usize];

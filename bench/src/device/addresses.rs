@@ -91,12 +91,6 @@ impl Addresses {
         start + place * step
     }
 
-    /// True so many times of a hundred.
-    #[inline]
-    pub(super) fn chance(&mut self, percent: u64) -> bool {
-        below(&mut self.random, 100) < percent
-    }
-
     /// A number below `bound`.
     #[inline]
     pub(super) fn below(&mut self, bound: u64) -> u64 {

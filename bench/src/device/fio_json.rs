@@ -28,6 +28,17 @@ pub(super) fn report(measured: &Measured<'_>, own: Value) -> Value {
     })
 }
 
+/// The reports of several jobs as one: that of the first, with the jobs of all, and what is our own as a list.
+pub(super) fn together(reports: Vec<Value>) -> Value {
+    let list = |name: &str| -> Vec<Value> { reports.iter().filter_map(|report| report.get(name).cloned()).collect() };
+    let jobs: Vec<Value> = list("jobs").into_iter().filter_map(|jobs| jobs.as_array().cloned()).flatten().collect();
+    let own = json!({ "kind": "device-jobs", "jobs": list("bireme") });
+    let mut all = reports.into_iter().next().unwrap_or_default();
+    all["jobs"] = Value::Array(jobs);
+    all["bireme"] = own;
+    all
+}
+
 fn job(measured: &Measured<'_>) -> Value {
     let elapsed = measured.series.elapsed();
     let total = &measured.series.total;

@@ -28,7 +28,25 @@ pub(super) struct Load {
     pub(super) span: Span,
     /// Each peer flushes after so many writes.
     pub(super) flush_every: Option<u32>,
+    /// Each write is durable when it ends.
+    pub(super) fua: bool,
+    pub(super) data: Data,
     pub(super) seed: u64,
+}
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Data {
+    /// Bytes that cannot be compressed, the same again and again.
+    Random,
+    Zero,
+    /// What a later read can be compared with.
+    Verified,
+}
+
+/// Memory of one request: whole blocks of the region, which lends no smaller parts.
+pub(super) fn slot_bytes(largest: u32) -> u32 {
+    largest.next_multiple_of(4096)
 }
 
 /// How often what is done.
@@ -57,9 +75,24 @@ impl Mix {
         }
     }
 
+    /// The direction of one request of a mix, for a number below a hundred.
+    #[inline]
+    pub(super) fn direction(self, percent: u64) -> Direction {
+        match percent {
+            percent if percent < self.reads => Direction::Read,
+            percent if percent < self.reads + self.trims => Direction::Trim,
+            _ => Direction::Write,
+        }
+    }
+
     /// Whether devices are changed.
-    pub(super) fn writes(self) -> bool {
+    pub(super) fn changes(self) -> bool {
         self.reads < 100
+    }
+
+    /// Whether something is written, and not only trimmed.
+    pub(super) fn writes(self) -> bool {
+        self.reads + self.trims < 100
     }
 }
 
@@ -70,22 +103,20 @@ impl Load {
     }
 
     /// The size that places are multiples of: the smallest request.
-    fn step(&self) -> u32 {
+    pub(super) fn step(&self) -> u32 {
         self.sizes.iter().map(|(bytes, _)| *bytes).min().unwrap_or(0)
     }
 
-    /// Where peer `peer` of `peers` on this device works. In order each has a part of its own; at random they share all.
+    /// Where peer `peer` of `peers` on this device works. In order, or with verification, each has a part of its own; at
+    /// random they share all.
     /// `None`: there is no room for a request.
     pub(super) fn places(&self, device_bytes: u64, peer: u64, peers: u64) -> Option<Places> {
         let (from, to) = (self.region.0, self.region.1.min(device_bytes));
         let (step, largest) = (u64::from(self.step()), u64::from(self.largest()));
-        let mine = match self.order {
-            Order::Sequential => {
-                let part = to.checked_sub(from)? / peers / step * step;
-                (from + part * peer, from + part * (peer + 1))
-            }
-            _ => (from, to),
-        };
+        // Nobody else may change what is compared later.
+        let alone = self.order == Order::Sequential || self.data == Data::Verified;
+        let part = to.checked_sub(from)? / peers / step * step;
+        let mine = if alone { (from + part * peer, from + part * (peer + 1)) } else { (from, to) };
         // The last places have no room for a larger request.
         let count = mine.1.checked_sub(mine.0)?.checked_sub(largest)? / step + 1;
         Some(Places { start: mine.0, step, count })
@@ -109,6 +140,8 @@ mod tests {
             warm_up: Nanos::ZERO,
             span: Span::Bytes(1),
             flush_every: None,
+            fua: false,
+            data: Data::Random,
             seed: 1,
         }
     }
@@ -123,6 +156,13 @@ mod tests {
         );
         let shared = load(Order::Uniform, &[(4096, 100)]).places(10 * 4096, 1, 2);
         assert_eq!(shared, Some(Places { start: 4096, step: 4096, count: 9 }));
+    }
+
+    #[test]
+    fn what_is_verified_belongs_to_one_peer() {
+        let verified = Load { data: Data::Verified, ..load(Order::Uniform, &[(4096, 100)]) };
+        let parts = [0, 1].map(|peer| verified.places(9 * 4096, peer, 2).expect("room").start);
+        assert_eq!(parts, [4096, 5 * 4096]);
     }
 
     #[test]

@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::addresses::Order;
 use super::arrivals::Arrivals;
-use super::load::{Load, Mix, Span};
+use super::load::{Data, Load, Mix, Span};
 use super::recorder::Direction;
+use super::steady::Criterion;
 use crate::{duration, size};
 
 /// The line.
@@ -18,7 +19,7 @@ use crate::{duration, size};
 pub struct Options {
     /// Block devices or files; /dev/null takes writes, to measure what everything but the device costs. Each peer works on
     /// its share of them in turn; peers beyond the number of devices share them.
-    #[arg(value_name = "PATH", required = true)]
+    #[arg(value_name = "PATH", required_unless_present_any = ["job", "verify_journal"])]
     pub devices: Vec<PathBuf>,
     /// What is done, in the order of addresses or at random ones.
     #[arg(long, value_name = "PATTERN", value_enum, default_value = "randread")]
@@ -26,6 +27,9 @@ pub struct Options {
     /// Of the mixed patterns: how many of a hundred requests are reads.
     #[arg(long, value_name = "PERCENT", default_value_t = 70, value_parser = clap::value_parser!(u64).range(0..=100))]
     pub read_percent: u64,
+    /// Of the mixed patterns: how many of a hundred requests are trims; all others that are no reads are writes.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=100))]
+    pub trim_percent: u64,
     /// Bytes of one request; or several sizes, each with how many of a hundred: 4KiB:70,64KiB:30.
     #[arg(long, value_name = "SIZE", default_value = "4KiB", value_parser = parse_sizes)]
     pub bs: Sizes,
@@ -80,13 +84,39 @@ pub struct Options {
     /// How long is measured, after the warm-up: 10s, 500ms, 2m.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     pub runtime: Nanos,
+    /// End as soon as the rate is steady, at the latest after --runtime. RANGE%/WINDOW, such as 20%/30s: within the window
+    /// the rates of all intervals lie that close together, and their trend (least squares) changes by half of that at most.
+    #[arg(long, value_name = "CRITERION", value_parser = super::steady::parse)]
+    pub steady: Option<Criterion>,
     /// How long before that is not counted.
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub warmup: Option<Nanos>,
     /// End when so many bytes were asked for, all peers together, instead of after a time.
     #[arg(long, value_name = "SIZE", value_parser = size::parse, conflicts_with = "runtime")]
     pub bytes: Option<u64>,
-    /// Each peer flushes after so many writes.
+    /// Each write is durable when it ends (FUA; on a device without it the kernel flushes).
+    #[arg(long)]
+    pub fua: bool,
+    /// What is written.
+    #[arg(long, value_enum, default_value = "random", conflicts_with = "verify")]
+    pub data: Content,
+    /// Write what can be recognised, compare each read with what this run has written there last, and read back all of it at
+    /// the end. Each peer has places of its own, and requests to a block in flight wait.
+    #[arg(long)]
+    pub verify: bool,
+    /// Write down in a new file, which must lie elsewhere, which writes must survive a crash: those before a flush that has
+    /// ended (--flush-every), and all with --fua. See --verify-journal.
+    #[arg(long, value_name = "FILE")]
+    pub journal: Option<PathBuf>,
+    /// After a crash: whether the devices still hold what the journal of a run says that they owe. Nothing is written.
+    /// Default: the devices of the run.
+    #[arg(long, value_name = "FILE", conflicts_with = "job")]
+    pub verify_journal: Option<PathBuf>,
+    /// Read the options from a file: TOML with one table [job] or several [[job]], and [global] for all of them, or fio's
+    /// format (*.fio). Options on the line go before those of the file, and so do paths.
+    #[arg(long, value_name = "FILE")]
+    pub job: Option<PathBuf>,
+    /// A peer flushes a device after so many writes to it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub flush_every: Option<u32>,
     /// Figures are kept for spans of this length.
@@ -110,6 +140,9 @@ pub struct Options {
     /// Addresses, directions, arrivals and data derive from this number.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+    /// What a job file says that needed no action, or means something else here.
+    #[arg(skip)]
+    pub notes: Vec<String>,
 }
 
 /// What is done in which order.
@@ -128,6 +161,10 @@ pub enum Pattern {
     Rw,
     /// Both at random.
     RandRw,
+    /// Trims in order.
+    Trim,
+    /// Trims at random.
+    RandTrim,
 }
 
 impl Pattern {
@@ -140,6 +177,8 @@ impl Pattern {
             Pattern::RandWrite => "randwrite",
             Pattern::Rw => "rw",
             Pattern::RandRw => "randrw",
+            Pattern::Trim => "trim",
+            Pattern::RandTrim => "randtrim",
         }
     }
 
@@ -154,8 +193,18 @@ impl Pattern {
     }
 
     fn is_random(self) -> bool {
-        matches!(self, Pattern::RandRead | Pattern::RandWrite | Pattern::RandRw)
+        matches!(self, Pattern::RandRead | Pattern::RandWrite | Pattern::RandRw | Pattern::RandTrim)
     }
+}
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "lower")]
+pub enum Content {
+    /// Bytes that cannot be compressed.
+    Random,
+    /// Zeroes.
+    Zero,
 }
 
 /// How arrivals are spread over time.
@@ -230,11 +279,10 @@ impl Options {
                 Order::HotSpot { requests: requests * 10, places: places * 10 }
             }
         };
-        let reads = match self.rw {
-            Pattern::Read | Pattern::RandRead => 100,
-            Pattern::Write | Pattern::RandWrite => 0,
-            Pattern::Rw | Pattern::RandRw => self.read_percent,
-        };
+        let (mix, data) = (self.mix()?, self.content()?);
+        if let Some(steady) = &self.steady {
+            steady.check(self.interval, self.bytes.is_some())?;
+        }
         let peers = u64::from(self.peers);
         let each = self.arrival_rate.map(|rate| rate / f64::from(self.peers));
         let arrivals = match (each, self.arrivals) {
@@ -243,7 +291,7 @@ impl Options {
             (Some(per_s), Spread::Poisson) => Arrivals::Poisson { per_s },
         };
         Ok(Load {
-            mix: Mix { reads, trims: 0 },
+            mix,
             sizes: self.bs.0.clone(),
             order,
             region: self.region.unwrap_or((0, u64::MAX)),
@@ -254,8 +302,55 @@ impl Options {
             warm_up: self.warmup.unwrap_or_default(),
             span: self.bytes.map_or(Span::Time(self.runtime), |bytes| Span::Bytes(bytes.div_ceil(peers))),
             flush_every: self.flush_every,
+            fua: self.fua,
+            data,
             seed: self.seed,
         })
+    }
+
+    fn mix(&self) -> Result<Mix, String> {
+        let mix = match self.rw {
+            Pattern::Read | Pattern::RandRead => Mix { reads: 100, trims: 0 },
+            Pattern::Write | Pattern::RandWrite => Mix { reads: 0, trims: 0 },
+            Pattern::Trim | Pattern::RandTrim => Mix { reads: 0, trims: 100 },
+            Pattern::Rw | Pattern::RandRw => Mix { reads: self.read_percent, trims: self.trim_percent },
+        };
+        if self.trim_percent > 0 && !matches!(self.rw, Pattern::Rw | Pattern::RandRw) {
+            return Err("--trim-percent is for mixed patterns: choose --rw rw or randrw".to_owned());
+        }
+        match mix.reads + mix.trims {
+            0..=100 => Ok(mix),
+            sum => Err(format!("--read-percent and --trim-percent sum to {sum}: make them at most 100")),
+        }
+    }
+
+    fn content(&self) -> Result<Data, String> {
+        let mix = self.mix()?;
+        if self.data == Content::Zero && mix.reads > 0 {
+            return Err("--data zero is for patterns without reads: a buffer holds what was read into it".to_owned());
+        }
+        if !self.verify && self.journal.is_some() {
+            return Err("--journal tells what a later check compares: say --verify too".to_owned());
+        }
+        if !self.verify {
+            return Ok(if self.data == Content::Zero { Data::Zero } else { Data::Random });
+        }
+        if !mix.writes() {
+            return Err("--verify compares what the same run has written: choose a pattern that writes".to_owned());
+        }
+        let step = self.bs.0.iter().map(|(bytes, _)| *bytes).min().unwrap_or(1);
+        if let Some((bytes, _)) = self.bs.0.iter().find(|(bytes, _)| bytes % step != 0) {
+            return Err(format!("--verify keeps blocks of {step} bytes, and {bytes} is no multiple of that: see --bs"));
+        }
+        if self.journal.is_some() && mix.trims > 0 {
+            return Err("--journal is for patterns without trims: a trimmed block owes nothing".to_owned());
+        }
+        if self.journal.is_some() && !self.fua && self.flush_every.is_none() {
+            return Err(
+                "--journal has nothing to write down without --flush-every N or --fua: no write is owed".to_owned()
+            );
+        }
+        Ok(Data::Verified)
     }
 }
 

@@ -1,11 +1,13 @@
 //! What `bench-device` has found, for people and for programs.
 
 use bireme_control::units::Nanos;
-use bireme_dataplane::device::DeviceFacts;
+use bireme_dataplane::device::{DeviceFacts, Kind};
 use bireme_dataplane::telemetry::{State, TimeStates};
 use serde_json::{Map, Value, json};
 
 use super::arrivals::Arrivals;
+use super::checks::Verified;
+use super::load::Data;
 use super::recorder::Direction;
 use super::verdict::Verdict;
 use super::{Measured, Options};
@@ -51,7 +53,35 @@ fn headline(measured: &Measured<'_>) -> String {
         each(usage.system),
     ));
     text.push_str(&schedule(measured));
+    text.push_str(&steady(measured));
+    text.push_str(&verified(measured));
     text.push_str(&format!("  Verdict: {}\n", Verdict::of(measured).sentence()));
+    text
+}
+
+/// Whether the rate became steady, where that ends the run.
+fn steady(measured: &Measured<'_>) -> String {
+    let Some(steady) = measured.steady else { return String::new() };
+    let when = match steady.reached() {
+        Some(time) => format!("reached after {time}"),
+        None => format!("not reached within {}", measured.series.elapsed()),
+    };
+    format!("  Steady state {when}; {}\n", steady.sentence())
+}
+
+fn verified(measured: &Measured<'_>) -> String {
+    let Some(all) = measured.verified else { return String::new() };
+    let mut text = format!(
+        "  Verified: {} blocks read in the run and {} read back at the end are what was written last; {} blocks that were read \
+         had not been written by this run\n",
+        all.in_run, all.at_end, all.not_owed,
+    );
+    if measured.options.journal.is_some() {
+        let Verified { journalled, left_out, .. } = all;
+        text.push_str(&format!(
+            "  Journal: {journalled} durable blocks written down, {left_out} left out as it was behind\n"
+        ));
+    }
     text
 }
 
@@ -177,6 +207,28 @@ fn configuration(measured: &Measured<'_>) -> Vec<String> {
         load.batch_submit,
         load.batch_complete,
     )];
+    if load.fua {
+        lines.push("writes are made durable each (RWF_DSYNC: FUA, or a flush of the kernel's)".to_owned());
+    }
+    if load.mix.trims > 0 {
+        let block = measured.facts.iter().any(|device| device.kind == Kind::Block);
+        let file = measured.facts.iter().any(|device| device.kind == Kind::File);
+        let ways =
+            [(block, "BLOCK_URING_CMD_DISCARD on block devices"), (file, "FALLOCATE that punches holes into files")];
+        let ways: Vec<&str> = ways.into_iter().filter(|(used, _)| *used).map(|(_, way)| way).collect();
+        lines.push(format!("trims by {}", ways.join(" and ")));
+    }
+    if load.mix.writes() {
+        lines.push(match load.data {
+            Data::Random => "data that cannot be compressed, the same in each place of the queue".to_owned(),
+            Data::Zero => "data of zeroes".to_owned(),
+            Data::Verified => {
+                let step = size::print(u64::from(load.step()));
+                format!("data with place, stamp and checksum in each sector, verified in blocks of {step}; one request per block at \
+                         a time; the comparing is part of the CPU time")
+            }
+        });
+    }
     let flags = |flags: &[&str]| if flags.is_empty() { "none".to_owned() } else { flags.join(" ") };
     if let Some(peer) = measured.ran.peers.first() {
         let effective = &peer.effective;
@@ -213,7 +265,8 @@ fn completions(options: &Options) -> &'static str {
 }
 
 fn notes(measured: &Measured<'_>) -> Vec<String> {
-    let mut notes = measured.ran.notes.clone();
+    let mut notes = measured.options.notes.clone();
+    notes.extend(measured.ran.notes.iter().cloned());
     if measured.ran.stopped {
         notes.push("interrupted by a signal: the figures are those of the time until then".to_owned());
     }
@@ -259,6 +312,13 @@ pub(super) fn to_json(measured: &Measured<'_>) -> Value {
     json!({
         "kind": "device",
         "rw": measured.options.rw.name(),
+        "fua": measured.load.fua,
+        "flush_every": measured.load.flush_every,
+        "steady": measured.steady.map(|steady| {
+            let (slope, range) = steady.figures().unzip();
+            json!({ "reached_ns": steady.reached(), "slope_percent": slope, "range_percent": range })
+        }),
+        "verified": measured.verified,
         "depth_asked": measured.load.depth * u32::from(measured.options.peers),
         "depth_mean": measured.series.mean_depth(),
         "elapsed_ns": elapsed,

@@ -1,7 +1,15 @@
 //! What one peer does: takes what has ended, counts it, and starts what is due.
 //!
+//! ```text
+//!   new ─▶ warm-up ─▶ measuring ─▶ ending ─▶ done
+//!                                     └─▶ reading back what was written, where it is verified ─▶ done
+//! ```
+//!
 //! The clock is read once for all that a turn takes, and once for all that it starts, just before these are handed over to
 //! the kernel: a latency is as exact as one system call is long.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bireme_control::units::Nanos;
 use bireme_dataplane::buffer::Span as Bytes;
@@ -9,21 +17,24 @@ use bireme_dataplane::engine::raw::Client;
 use bireme_dataplane::engine::volumes::Step;
 use bireme_dataplane::message::{Doing, Failure};
 use bireme_dataplane::pattern::Pattern;
-use bireme_dataplane::port::{Next, Operation, Port, Request};
+use bireme_dataplane::port::{Next, Operation, Port, Request, TrimWay};
 
 use super::addresses::{Addresses, Places};
 use super::arrivals::Schedule;
-use super::load::{Load, Span};
+use super::checks::Checks;
+use super::load::{Data, Load, Span, slot_bytes};
 use super::recorder::{Direction, Recorder};
 
 /// The client of one peer.
 #[derive(Debug)]
 pub(super) struct Workload {
     load: Load,
+    /// Memory of one request.
+    slot_bytes: u32,
     peer: u16,
     /// The devices that it works on, in turn.
     targets: Vec<Target>,
-    turn: usize,
+    turn: u16,
     slots: Box<[Slot]>,
     free: Vec<u32>,
     /// Slots that were started in this turn.
@@ -31,16 +42,33 @@ pub(super) struct Workload {
     recorder: Recorder,
     schedule: Option<Schedule>,
     phase: Phase,
-    unflushed: u32,
-    /// Bytes asked for since the warm-up.
+    /// What it has written, where that is verified.
+    checks: Option<Box<Checks>>,
+    /// Drawn, and waiting for a block that a request is in flight to.
+    parked: Option<Slot>,
+    /// Set by anybody when there is no more to measure.
+    enough: Arc<AtomicBool>,
+    /// Bytes asked for since the warm-up, and how many that are to be.
     asked: u64,
+    limit: u64,
     /// Since when something is in flight that has not ended.
     waiting: Nanos,
+}
+
+/// A peer's part of one device.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    pub(super) file: u16,
+    pub(super) places: Places,
+    pub(super) trim: TrimWay,
 }
 
 #[derive(Debug)]
 struct Target {
     file: u16,
+    trim: TrimWay,
+    /// Writes since its last flush.
+    unflushed: u32,
     addresses: Addresses,
 }
 
@@ -49,9 +77,10 @@ struct Target {
 struct Slot {
     began: Nanos,
     intended: Nanos,
+    /// Of a flush: which writes it covers.
     offset: u64,
     bytes: u32,
-    file: u16,
+    target: u16,
     task: Task,
 }
 
@@ -59,6 +88,8 @@ struct Slot {
 enum Task {
     Move(Direction),
     Flush,
+    /// Reads back.
+    Check,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,17 +103,27 @@ enum Phase {
     },
     /// Nothing more is started.
     Ending,
+    ReadingBack,
 }
 
 impl Workload {
-    /// For a peer with these places on these files.
-    pub(super) fn new(load: Load, peer: u16, targets: Vec<(u16, Places)>, recorder: Recorder) -> Workload {
+    /// For a peer with these parts of devices.
+    pub(super) fn new(
+        load: Load,
+        peer: u16,
+        parts: &[Part],
+        recorder: Recorder,
+        checks: Option<Checks>,
+        enough: Arc<AtomicBool>,
+    ) -> Workload {
         let depth = load.depth;
         let seed = |file: u16| load.seed ^ (u64::from(peer) << 32 | u64::from(file) << 16 | 1);
-        let targets = targets
-            .into_iter()
-            .map(|(file, places)| Target { file, addresses: Addresses::new(places, load.order, seed(file)) });
-        let idle = Slot { began: Nanos::ZERO, intended: Nanos::ZERO, offset: 0, bytes: 0, file: 0, task: Task::Flush };
+        let targets = parts.iter().map(|&Part { file, places, trim }| {
+            let addresses = Addresses::new(places, load.order, seed(file));
+            Target { file, trim, unflushed: 0, addresses }
+        });
+        let idle =
+            Slot { began: Nanos::ZERO, intended: Nanos::ZERO, offset: 0, bytes: 0, target: 0, task: Task::Flush };
         Workload {
             targets: targets.collect(),
             turn: 0,
@@ -92,9 +133,13 @@ impl Workload {
             recorder,
             schedule: None,
             phase: Phase::New,
-            unflushed: 0,
+            checks: checks.map(Box::new),
+            parked: None,
+            enough,
             asked: 0,
+            limit: u64::MAX,
             waiting: Nanos::ZERO,
+            slot_bytes: slot_bytes(load.largest()),
             load,
             peer,
         }
@@ -102,11 +147,19 @@ impl Workload {
 
     /// Bytes of memory that a peer needs.
     pub(super) fn region_bytes(load: &Load) -> u64 {
-        u64::from(load.depth) * u64::from(load.largest())
+        u64::from(load.depth) * u64::from(slot_bytes(load.largest()))
+    }
+
+    /// What it has written and compared, where that is verified.
+    pub(super) fn checks(&self) -> Option<&Checks> {
+        self.checks.as_deref()
     }
 
     /// Fills the buffers, so that what is written is not compressible.
     fn fill<P: Port>(&self, port: &mut P) {
+        if self.load.data != Data::Random {
+            return;
+        }
         let pattern = Pattern::new(self.load.seed, u64::from(self.peer));
         let all = port.region().all();
         let whole = Bytes::new(0, all.bytes / 4096 * 4096);
@@ -121,26 +174,33 @@ impl Workload {
         let warm_up = self.load.warm_up > Nanos::ZERO;
         self.recorder.start(now, warm_up);
         self.schedule = Schedule::new(self.load.arrivals, self.load.seed ^ u64::from(self.peer), now);
-        self.phase = match warm_up {
-            true => Phase::WarmUp { until: now + self.load.warm_up },
-            false => Phase::Measuring { since: now },
-        };
+        match warm_up {
+            true => self.phase = Phase::WarmUp { until: now + self.load.warm_up },
+            false => self.measure(now),
+        }
         now
+    }
+
+    /// The measured time begins.
+    fn measure(&mut self, now: Nanos) {
+        self.asked = 0;
+        self.limit = if let Span::Bytes(bytes) = self.load.span { bytes } else { u64::MAX };
+        self.phase = Phase::Measuring { since: now };
     }
 
     /// Whether its time has come to the next phase.
     fn advance(&mut self, now: Nanos, stopping: bool) {
         match self.phase {
-            _ if stopping => self.phase = Phase::Ending,
+            Phase::ReadingBack => {}
+            _ if stopping || self.enough.load(Ordering::Relaxed) => self.phase = Phase::Ending,
             Phase::WarmUp { until } if now >= until => {
                 self.recorder.end_warm_up(now);
-                self.asked = 0;
-                self.phase = Phase::Measuring { since: now };
+                self.measure(now);
             }
             Phase::Measuring { since } => {
                 let over = match self.load.span {
                     Span::Time(time) => now.since(since) >= time,
-                    Span::Bytes(bytes) => self.asked >= bytes,
+                    Span::Bytes(_) => self.asked >= self.limit && self.parked.is_none(),
                 };
                 if over {
                     self.phase = Phase::Ending;
@@ -154,19 +214,25 @@ impl Workload {
         while let Some(end) = port.reap() {
             let index = u32::try_from(end.token).expect("tokens are slots");
             let slot = self.slots[index as usize];
-            let doing = match slot.task {
-                Task::Move(Direction::Read) => Doing::Read,
-                Task::Move(_) => Doing::Write,
-                Task::Flush => Doing::Flush,
+            let Slot { target, offset, bytes, .. } = slot;
+            let (doing, all) = match slot.task {
+                Task::Move(Direction::Read) | Task::Check => (Doing::Read, bytes),
+                Task::Move(Direction::Write) => (Doing::Write, bytes),
+                Task::Move(Direction::Trim) => (Doing::Trim, 0),
+                Task::Flush => (Doing::Flush, 0),
             };
-            let Slot { file, offset, bytes, .. } = slot;
-            let moved = end.result.map_err(|errno| Failure::Device { doing, file, offset, errno })?;
+            let failure = |moved: u32, errno| {
+                let file = self.targets[usize::from(target)].file;
+                Failure::Device { doing, file, offset: offset + u64::from(moved), errno }
+            };
+            let moved = end.result.map_err(|errno| failure(0, errno))?;
+            if moved != all {
+                return Err(failure(moved, libc::EIO));
+            }
             let current = self.recorder.current();
             match slot.task {
                 Task::Flush => current.flushes.record(now.since(slot.began)),
-                Task::Move(_) if moved != bytes => {
-                    return Err(Failure::Device { doing, file, offset: offset + u64::from(moved), errno: libc::EIO });
-                }
+                Task::Check => {}
                 Task::Move(direction) => {
                     let figures = &mut current.directions[direction as usize];
                     figures.service.record(now.since(slot.began));
@@ -176,16 +242,45 @@ impl Workload {
                     }
                 }
             }
+            if self.checks.is_some() {
+                self.check(port, index, slot);
+            }
             self.free.push(index);
             self.waiting = now;
         }
         Ok(())
     }
 
+    /// What has ended, for the table of what is owed. A block that is not what is owed ends the run.
+    fn check<P: Port>(&mut self, port: &P, index: u32, slot: Slot) {
+        let span = self.bytes(index, slot.bytes);
+        let Some(checks) = &mut self.checks else { return };
+        let Slot { offset, bytes, .. } = slot;
+        let target = usize::from(slot.target);
+        let right = match slot.task {
+            Task::Move(Direction::Read) => checks.read(target, offset, port.region().bytes(span), false),
+            Task::Check => checks.read(target, offset, port.region().bytes(span), true),
+            Task::Move(Direction::Write) => {
+                checks.wrote(target, offset, bytes, self.load.fua);
+                true
+            }
+            Task::Move(Direction::Trim) => true,
+            Task::Flush => {
+                checks.flush_ended(target, offset);
+                return;
+            }
+        };
+        checks.release(target, offset, bytes);
+        if !right {
+            self.enough.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Starts what is due as long as there is room.
     fn start<P: Port>(&mut self, port: &mut P, now: Nanos) {
         while let Some(&index) = self.free.last() {
-            if self.started.len() >= self.load.batch_submit as usize {
+            let enough = self.asked >= self.limit && self.parked.is_none();
+            if self.started.len() >= self.load.batch_submit as usize || enough {
                 return;
             }
             let intended = match &self.schedule {
@@ -193,17 +288,14 @@ impl Workload {
                 Some(schedule) if schedule.next() > now => return,
                 Some(schedule) => schedule.next(),
             };
-            let slot = self.draw(intended);
-            let operation = match slot.task {
-                Task::Flush => Operation::Flush,
-                Task::Move(Direction::Read) => Operation::Read(self.bytes(index, slot.bytes)),
-                Task::Move(_) => Operation::Write(self.bytes(index, slot.bytes)),
+            let slot = match self.checks {
+                None => self.draw(intended),
+                Some(_) => match self.draw_free(port, index, intended) {
+                    Some(slot) => slot,
+                    None => return,
+                },
             };
-            let request = Request { token: u64::from(index), file: slot.file, offset: slot.offset, operation };
-            port.push(request).expect("a port has a place for each slot");
-            self.slots[index as usize] = slot;
-            self.free.pop();
-            self.started.push(index);
+            self.push(port, index, slot);
             if slot.task != Task::Flush
                 && let Some(schedule) = &mut self.schedule
             {
@@ -213,20 +305,71 @@ impl Workload {
         }
     }
 
+    #[inline]
+    fn push<P: Port>(&mut self, port: &mut P, index: u32, slot: Slot) {
+        let (bytes, target) = (self.bytes(index, slot.bytes), &self.targets[usize::from(slot.target)]);
+        let (offset, operation) = match slot.task {
+            Task::Flush => (0, Operation::Flush),
+            Task::Move(Direction::Read) | Task::Check => (slot.offset, Operation::Read(bytes)),
+            Task::Move(Direction::Write) if self.load.fua => (slot.offset, Operation::WriteThrough(bytes)),
+            Task::Move(Direction::Write) => (slot.offset, Operation::Write(bytes)),
+            Task::Move(Direction::Trim) => (slot.offset, Operation::Trim { bytes: slot.bytes, way: target.trim }),
+        };
+        let request = Request { token: u64::from(index), file: target.file, offset, operation };
+        port.push(request).expect("a port has a place for each slot");
+        self.slots[index as usize] = slot;
+        self.free.pop();
+        self.started.push(index);
+    }
+
+    /// The next request whose blocks no other one is in flight to, ready to be pushed; `None` while it has to wait.
+    fn draw_free<P: Port>(&mut self, port: &mut P, index: u32, intended: Nanos) -> Option<Slot> {
+        let mut slot = match self.parked.take() {
+            Some(slot) => slot,
+            None => self.draw(intended),
+        };
+        let (target, span) = (usize::from(slot.target), self.bytes(index, slot.bytes));
+        let checks = self.checks.as_mut()?;
+        if slot.task == Task::Flush {
+            slot.offset = checks.flush_begins(target);
+            return Some(slot);
+        }
+        if !checks.claim(target, slot.offset, slot.bytes) {
+            self.parked = Some(slot);
+            return None;
+        }
+        match slot.task {
+            Task::Move(Direction::Write) => checks.write(target, slot.offset, port.region_mut().bytes_mut(span)),
+            Task::Move(Direction::Trim) => checks.trim(target, slot.offset, slot.bytes),
+            _ => {}
+        }
+        Some(slot)
+    }
+
+    /// Reads back what is owed, as long as there is room and nothing was wrong.
+    fn read_back<P: Port>(&mut self, port: &mut P, now: Nanos, stopping: bool) {
+        while let Some(&index) = self.free.last() {
+            let checks = self.checks.as_mut().filter(|checks| !stopping && checks.mismatch().is_none());
+            let Some((target, offset, bytes)) = checks.and_then(|checks| checks.next_owed()) else { return };
+            let target = u16::try_from(target).expect("fewer than 65536 devices");
+            self.push(port, index, Slot { began: now, intended: now, offset, bytes, target, task: Task::Check });
+        }
+    }
+
     fn bytes(&self, index: u32, bytes: u32) -> Bytes {
-        Bytes::new(index * self.load.largest(), bytes)
+        Bytes::new(index * self.slot_bytes, bytes)
     }
 
     #[inline]
     fn draw(&mut self, intended: Nanos) -> Slot {
         let count = self.targets.len();
-        let target = &mut self.targets[self.turn];
-        if self.load.flush_every.is_some_and(|every| self.unflushed >= every) {
-            self.unflushed = 0;
-            let (began, offset, bytes, file) = (intended, 0, 0, target.file);
-            return Slot { began, intended, offset, bytes, file, task: Task::Flush };
+        let number = self.turn;
+        let target = &mut self.targets[usize::from(number)];
+        if self.load.flush_every.is_some_and(|every| target.unflushed >= every) {
+            target.unflushed = 0;
+            return Slot { began: intended, intended, offset: 0, bytes: 0, target: number, task: Task::Flush };
         }
-        self.turn = if self.turn + 1 == count { 0 } else { self.turn + 1 };
+        self.turn = if usize::from(number) + 1 == count { 0 } else { number + 1 };
         let offset = target.addresses.next();
         let bytes = match self.load.sizes.as_slice() {
             [(bytes, _)] => *bytes,
@@ -234,18 +377,18 @@ impl Workload {
         };
         let direction = match self.load.mix.only() {
             Some(direction) => direction,
-            None if target.addresses.chance(self.load.mix.reads) => Direction::Read,
-            None => Direction::Write,
+            None => self.load.mix.direction(target.addresses.below(100)),
         };
-        self.unflushed += u32::from(direction == Direction::Write);
+        target.unflushed += u32::from(direction == Direction::Write);
         self.asked += u64::from(bytes);
-        Slot { began: intended, intended, offset, bytes, file: target.file, task: Task::Move(direction) }
+        Slot { began: intended, intended, offset, bytes, target: number, task: Task::Move(direction) }
     }
 
     /// How long the peer may sleep.
     fn rest<P: Port>(&self, port: &mut P, now: Nanos) -> Next {
         let in_flight = port.in_flight();
-        if self.phase == Phase::Ending || self.free.is_empty() {
+        let held = matches!(self.phase, Phase::Ending | Phase::ReadingBack) || self.parked.is_some();
+        if held || self.free.is_empty() {
             let least = u32::try_from(in_flight).unwrap_or(u32::MAX).min(self.load.batch_complete);
             port.gather(least);
             return Next::Event;
@@ -267,15 +410,22 @@ impl<P: Port> Client<P> for Workload {
         let now = if self.phase == Phase::New { self.begin(port) } else { now };
         self.reap(port, now)?;
         self.advance(now, stopping);
-        if self.phase == Phase::Ending {
-            if port.in_flight() == 0 {
+        match self.phase {
+            Phase::Ending if port.in_flight() == 0 => {
                 self.recorder.finish(now);
-                return Ok(Step::Done);
+                self.phase = Phase::ReadingBack;
+                self.read_back(port, now, stopping);
             }
-        } else {
+            Phase::ReadingBack => self.read_back(port, now, stopping),
             // What ends after the time is up belongs to the last interval.
-            self.recorder.tick(now);
-            self.start(port, now);
+            Phase::Ending => {}
+            _ => {
+                self.recorder.tick(now);
+                self.start(port, now);
+            }
+        }
+        if self.phase == Phase::ReadingBack && port.in_flight() == 0 {
+            return Ok(Step::Done);
         }
         Ok(Step::On(self.rest(port, now)))
     }
@@ -303,3 +453,6 @@ fn draw_size(sizes: &[(u32, u64)], mut percent: u64) -> u32 {
 
 /// How late a sleeping thread may wake up.
 const AWAKE: Nanos = Nanos(100_000);
+
+#[cfg(test)]
+mod tests;

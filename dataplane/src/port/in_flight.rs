@@ -23,9 +23,9 @@ impl InFlight {
     pub(super) fn enter(&mut self, request: Request, region: &mut Region) -> Result<Ticket, Busy> {
         let ticket = self.free.pop().ok_or(Busy)?;
         match request.operation {
-            Operation::Read(span) | Operation::Write(span) => region.lend(span),
+            Operation::Read(span) | Operation::Write(span) | Operation::WriteThrough(span) => region.lend(span),
             Operation::ReadWoven(weave) | Operation::WriteWoven(weave) => weave.spans().for_each(|s| region.lend(s)),
-            Operation::Flush => {}
+            Operation::Trim { .. } | Operation::Flush => {}
         }
         self.rows[ticket as usize] = Some(request);
         Ok(ticket)
@@ -35,11 +35,11 @@ impl InFlight {
     pub(super) fn leave(&mut self, ticket: Ticket, region: &mut Region) -> Option<Request> {
         let request = self.rows.get_mut(ticket as usize)?.take()?;
         match request.operation {
-            Operation::Read(span) | Operation::Write(span) => region.give_back(span),
+            Operation::Read(span) | Operation::Write(span) | Operation::WriteThrough(span) => region.give_back(span),
             Operation::ReadWoven(weave) | Operation::WriteWoven(weave) => {
                 weave.spans().for_each(|s| region.give_back(s));
             }
-            Operation::Flush => {}
+            Operation::Trim { .. } | Operation::Flush => {}
         }
         self.free.push(ticket);
         Some(request)

@@ -116,6 +116,11 @@ impl World {
         self.0.borrow_mut().faults.bad_blocks.insert((disk, offset / BLOCK));
     }
 
+    /// This disk acknowledges flushes and writes through its cache, and leaves everything in the cache.
+    pub fn forget_flushes(&self, disk: usize) {
+        self.0.borrow_mut().faults.forgetful.insert(disk);
+    }
+
     /// So many requests of a million end with EIO.
     pub fn error_rate(&self, per_million: u32) {
         self.0.borrow_mut().faults.errors_per_million = per_million;
@@ -205,7 +210,7 @@ impl World {
         let mut random = Random::new(state.random.bits());
         let mut disks = state.disks.clone();
         for work in state.under_way.values() {
-            if let Work::Write { offset, data } = &work.work {
+            if let Work::Write { offset, data, .. } = &work.work {
                 disks[work.disk].write(*offset, data.clone());
             }
         }
@@ -222,7 +227,7 @@ impl World {
         let random = Random::new(state.random.bits());
         let mut disks = state.disks.clone();
         for work in state.under_way.values() {
-            if let Work::Write { offset, data } = &work.work {
+            if let Work::Write { offset, data, .. } = &work.work {
                 disks[work.disk].write(*offset, data.clone());
             }
         }
@@ -258,7 +263,7 @@ impl World {
         let state = self.0.borrow();
         let mut ranges = state.disks[disk].volatile();
         for work in state.under_way.values().filter(|work| work.disk == disk) {
-            if let Work::Write { offset, data } = &work.work {
+            if let Work::Write { offset, data, .. } = &work.work {
                 ranges.push(*offset..*offset + data.len() as u64);
             }
         }

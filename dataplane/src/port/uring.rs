@@ -22,7 +22,7 @@ use bireme_control::units::Nanos;
 use io_uring::{cqueue, opcode, squeue, types};
 
 use super::in_flight::{InFlight, Ticket};
-use super::{Bell, Busy, Completion, Next, Operation, Port, Request};
+use super::{Bell, Busy, Completion, Next, Operation, Port, Request, TrimWay};
 use crate::buffer::{Region, Weave};
 use crate::device::Namespace;
 use ring::Ring;
@@ -278,18 +278,35 @@ impl Uring {
                     false => opcode::Writev::new(file, start, count).offset(request.offset).build(),
                 }
             }
+            Operation::WriteThrough(span) => {
+                let start = self.region.address(span.offset).cast_const();
+                let write = opcode::WriteFixed::new(file, start, span.bytes, BUFFER).offset(request.offset);
+                write.rw_flags(libc::RWF_DSYNC).build()
+            }
+            Operation::Trim { bytes, way: TrimWay::Discard } => {
+                // The command's own bytes begin with the length.
+                let mut length = [0; 16];
+                length[..8].copy_from_slice(&u64::from(bytes).to_ne_bytes());
+                opcode::UringCmd16::new(file, BLOCK_DISCARD).addr(Some(request.offset)).cmd(length).build()
+            }
+            Operation::Trim { bytes, way: TrimWay::PunchHole } => {
+                let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+                opcode::Fallocate::new(file, u64::from(bytes)).offset(request.offset).mode(mode).build()
+            }
             Operation::Flush => opcode::Fsync::new(file).flags(types::FsyncFlags::DATASYNC).build(),
         }
     }
 
     fn push_command(&mut self, ticket: Ticket, namespace: Namespace, request: &Request) -> bool {
         let start = match request.operation {
-            Operation::Read(span) | Operation::Write(span) => self.region.address(span.offset).cast_const(),
+            Operation::Read(span) | Operation::Write(span) | Operation::WriteThrough(span) => {
+                self.region.address(span.offset).cast_const()
+            }
             _ => std::ptr::null(),
         };
         let file = types::Fixed(u32::from(request.file));
         let entry = command::entry(namespace, file, request.operation, request.offset, start);
-        let entry = entry.expect("clients of namespaces read, write and flush");
+        let entry = entry.expect("clients of namespaces read, write and flush: other requests are refused before");
         self.device.push_command(&entry.user_data(u64::from(ticket)))
     }
 
@@ -474,6 +491,8 @@ const BELL: u64 = u64::MAX;
 /// `user_data` of a wake-up sent; only a failed one is answered, and its addressee is gone.
 const RUNG: u64 = u64::MAX - 1;
 const BUFFER: u16 = 0;
+/// `BLOCK_URING_CMD_DISCARD` of linux/blkdev.h.
+const BLOCK_DISCARD: u32 = 0x1200;
 const NO_RING: i32 = -1;
 /// The thread has died, and its ring with it.
 const GONE: i32 = -2;

@@ -138,6 +138,7 @@ impl Recorder {
                 }
             }
             Operation::Flush => batch.flushed = batch.flushed.with(disk),
+            Operation::WriteThrough(_) | Operation::Trim { .. } => unreachable!("volumes ask for neither"),
         }
         Ok(request.operation.bytes())
     }

@@ -49,6 +49,8 @@ impl Trace {
             Operation::Write(_) => "writes",
             Operation::ReadWoven(_) => "reads the file",
             Operation::WriteWoven(_) => "writes the file",
+            Operation::WriteThrough(_) => "writes through the cache",
+            Operation::Trim { .. } => "trims",
             Operation::Flush => "flushes",
         };
         [now.0, step, disk as u64, request.offset, u64::from(request.operation.bytes()), due.0, what.len() as u64]

@@ -12,8 +12,8 @@ pub(super) struct Disk {
     bytes: u64,
     shown: Blocks,
     durable: Blocks,
-    /// Writes that are not yet durable, in the order in which they took effect.
-    cached: VecDeque<(u64, Rc<[u8]>)>,
+    /// Writes since the last flush, in the order in which they took effect.
+    cached: VecDeque<Cached>,
     /// How many writes have left the cache; with the cache's length the number of the next write.
     flushed: u64,
 }
@@ -33,7 +33,14 @@ impl Disk {
 
     pub(super) fn write(&mut self, offset: u64, data: Rc<[u8]>) {
         self.shown.write(offset, &data);
-        self.cached.push_back((offset, data));
+        self.cached.push_back(Cached { offset, data, lasting: false });
+    }
+
+    /// The same, and no loss of power takes it back. It keeps its place in the order: what was written before must not come
+    /// over it later.
+    pub(super) fn write_through(&mut self, offset: u64, data: Rc<[u8]>) {
+        self.shown.write(offset, &data);
+        self.cached.push_back(Cached { offset, data, lasting: true });
     }
 
     /// The number of the next write: a flush submitted now covers those before it.
@@ -43,22 +50,24 @@ impl Disk {
 
     /// Where the writes lie that are not yet durable.
     pub(super) fn volatile(&self) -> Vec<Range<u64>> {
-        self.cached.iter().map(|(offset, data)| *offset..*offset + data.len() as u64).collect()
+        let open = self.cached.iter().filter(|write| !write.lasting);
+        open.map(|write| write.offset..write.offset + write.data.len() as u64).collect()
     }
 
     pub(super) fn flush(&mut self, mark: u64) {
         while self.flushed < mark
-            && let Some((offset, data)) = self.cached.pop_front()
+            && let Some(write) = self.cached.pop_front()
         {
-            self.durable.write(offset, &data);
+            self.durable.write(write.offset, &write.data);
             self.flushed += 1;
         }
     }
 
     /// Each block of each cached write survives, is lost, or is torn between sectors.
     pub(super) fn lose_power(&mut self, random: &mut Random) {
-        for (offset, data) in std::mem::take(&mut self.cached) {
-            let mut at = 0;
+        for Cached { offset, data, lasting } in std::mem::take(&mut self.cached) {
+            let mut at = if lasting { data.len() } else { 0 };
+            self.durable.write(offset, &data[..at]);
             while at < data.len() {
                 let start = offset + at as u64;
                 let room = usize::try_from(BLOCK - start % BLOCK).expect("at most a block");
@@ -87,6 +96,15 @@ impl Disk {
         self.shown.write(offset, data);
         self.durable.write(offset, data);
     }
+}
+
+/// A write that no flush has made durable.
+#[derive(Clone, Debug)]
+struct Cached {
+    offset: u64,
+    data: Rc<[u8]>,
+    /// It lasts without one.
+    lasting: bool,
 }
 
 /// Sparse bytes. Blocks are shared between the shown and the durable state until one of them changes.

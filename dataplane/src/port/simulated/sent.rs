@@ -45,7 +45,7 @@ impl Sent {
 }
 
 pub(super) fn is_write(request: &Request) -> bool {
-    matches!(request.operation, Operation::Write(_) | Operation::WriteWoven(_))
+    matches!(request.operation, Operation::Write(_) | Operation::WriteWoven(_) | Operation::WriteThrough(_))
 }
 
 fn range(span: Span) -> std::ops::Range<usize> {
@@ -58,9 +58,9 @@ fn blocks(span: Span) -> std::ops::Range<usize> {
 
 pub(super) fn spans(request: &Request) -> impl Iterator<Item = Span> + use<> {
     let (whole, woven) = match request.operation {
-        Operation::Read(span) | Operation::Write(span) => (Some(span), None),
+        Operation::Read(span) | Operation::Write(span) | Operation::WriteThrough(span) => (Some(span), None),
         Operation::ReadWoven(weave) | Operation::WriteWoven(weave) => (None, Some(weave)),
-        Operation::Flush => (None, None),
+        Operation::Trim { .. } | Operation::Flush => (None, None),
     };
     whole.into_iter().chain(woven.into_iter().flat_map(|weave| weave.spans()))
 }

@@ -40,6 +40,8 @@ pub(super) struct Faults {
     pub(super) dead: BTreeSet<usize>,
     /// Blocks of disks that cannot be read.
     pub(super) bad_blocks: BTreeSet<(usize, u64)>,
+    /// Disks that acknowledge flushes and FUA, and do nothing.
+    pub(super) forgetful: BTreeSet<usize>,
     pub(super) errors_per_million: u32,
     pub(super) short_per_million: u32,
     pub(super) stalls_per_million: u32,
@@ -81,6 +83,13 @@ pub(super) enum Work {
     Write {
         offset: u64,
         data: Rc<[u8]>,
+        /// It is durable when it ends.
+        through: bool,
+    },
+    /// Shows zeroes from then on.
+    Trim {
+        offset: u64,
+        bytes: u32,
     },
     /// Makes the writes up to this mark durable.
     Flush {
@@ -106,6 +115,7 @@ impl State {
             die_at: BTreeMap::new(),
             dead: BTreeSet::new(),
             bad_blocks: BTreeSet::new(),
+            forgetful: BTreeSet::new(),
             errors_per_million: 0,
             short_per_million: 20_000,
             stalls_per_million: 0,
@@ -152,12 +162,19 @@ impl State {
                 disk.read(offset, &mut read);
                 bytes
             }
-            Work::Write { offset, data } => {
-                disk.write(offset, data.clone());
+            Work::Write { offset, data, through } => {
+                match through && work.errno.is_none() && !self.faults.forgetful.contains(&work.disk) {
+                    true => disk.write_through(offset, data.clone()),
+                    false => disk.write(offset, data.clone()),
+                }
                 u32::try_from(data.len()).expect("a request is smaller than a region")
             }
+            Work::Trim { offset, bytes } => {
+                disk.write(offset, vec![0; bytes as usize].into());
+                0
+            }
             Work::Flush { mark } => {
-                if work.errno.is_none() {
+                if work.errno.is_none() && !self.faults.forgetful.contains(&work.disk) {
                     disk.flush(mark);
                 }
                 0
@@ -202,12 +219,14 @@ impl State {
         };
         let work = match request.operation {
             Operation::Read(_) | Operation::ReadWoven(_) => Work::Read { offset: request.offset, bytes: fate.moved },
-            Operation::Write(_) | Operation::WriteWoven(_) => {
+            Operation::Write(_) | Operation::WriteWoven(_) | Operation::WriteThrough(_) => {
                 for block in blocks(request.offset, fate.moved) {
                     self.faults.bad_blocks.remove(&(disk, block));
                 }
-                Work::Write { offset: request.offset, data: Rc::from(&data[..fate.moved as usize]) }
+                let through = matches!(request.operation, Operation::WriteThrough(_));
+                Work::Write { offset: request.offset, data: Rc::from(&data[..fate.moved as usize]), through }
             }
+            Operation::Trim { bytes, .. } => Work::Trim { offset: request.offset, bytes },
             Operation::Flush => Work::Flush { mark: self.disks[disk].mark() },
         };
         let errno = fate.result.err();
@@ -224,7 +243,7 @@ impl State {
     }
 
     fn draw_fate(&mut self, port: usize, disk: Option<usize>, request: &Request) -> Fate {
-        let bytes = request.operation.bytes();
+        let bytes = request.operation.reach();
         let mut errno = self.faults.errno_at.get(&self.steps).copied();
         if errno.is_none() && self.random.chance(self.faults.errors_per_million) {
             errno = Some(libc::EIO);
@@ -247,7 +266,9 @@ impl State {
             return Fate { moved: 0, result: Err(libc::EINVAL), due: self.now, refused: true };
         }
         let possible = u32::try_from(possible).expect("no more than was asked for");
-        let moved = self.draw_bytes(possible, errno.is_some());
+        // A trim is done or not.
+        let whole = matches!(request.operation, Operation::Trim { .. });
+        let moved = if whole { 0 } else { self.draw_bytes(possible, errno.is_some()) };
         let span = if request.operation == Operation::Flush { 400_000 } else { 200_000 };
         let mut latency = Nanos(10_000 + self.random.below(span) + u64::from(bytes) / 4);
         if !self.faults.latencies.is_empty() {

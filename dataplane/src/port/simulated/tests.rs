@@ -144,3 +144,61 @@ fn a_dead_disk_stays_dead_until_it_is_replaced() {
     Blocking::new(&mut port).read(0, 0, &mut out).expect("a new disk");
     assert_eq!(out, [0; 4096]);
 }
+
+#[test]
+fn a_write_through_the_cache_lasts_and_what_was_there_before_does_not_come_over_it() {
+    for seed in 0..40 {
+        let world = World::new(seed, &[1 << 20]);
+        world.short_rate(0);
+        let mut port = world.port(1 << 16, 8);
+        write(&mut port, 0, 4096, 7);
+        wait_all(&mut port);
+        let span = Span::new(4096, 4096);
+        port.region_mut().bytes_mut(span).fill(8);
+        let through = Operation::WriteThrough(span);
+        port.push(Request { token: 1, file: 0, offset: 4096, operation: through }).expect("room");
+        assert_eq!(wait_all(&mut port), [Completion { token: 1, result: Ok(4096) }]);
+        assert_eq!(world.reboot().peek(0, 4096, 4096), [8; 4096], "seed {seed}");
+    }
+}
+
+#[test]
+fn a_trim_shows_zeroes_and_is_lost_like_a_write() {
+    let (mut kept, mut gone) = (0, 0);
+    for seed in 0..40 {
+        let world = World::new(seed, &[1 << 20]);
+        world.short_rate(0);
+        let mut port = world.port(1 << 16, 8);
+        write(&mut port, 0, 4096, 7);
+        wait_all(&mut port);
+        flush(&mut port);
+        wait_all(&mut port);
+        let operation = Operation::Trim { bytes: 4096, way: crate::port::TrimWay::Discard };
+        port.push(Request { token: 1, file: 0, offset: 4096, operation }).expect("room");
+        assert_eq!(wait_all(&mut port), [Completion { token: 1, result: Ok(0) }]);
+        assert_eq!(world.peek(0, 4096, 4096), [0; 4096]);
+        match world.reboot().peek(0, 4096, 4096) {
+            after if after == [0; 4096] => gone += 1,
+            after if after == [7; 4096] => kept += 1,
+            _ => {}
+        }
+    }
+    assert!(kept > 5 && gone > 5, "kept {kept}, gone {gone}");
+}
+
+#[test]
+fn a_disk_that_forgets_flushes_loses_what_it_has_acknowledged() {
+    let mut lost = 0;
+    for seed in 0..20 {
+        let world = World::new(seed, &[1 << 20]);
+        world.short_rate(0);
+        world.forget_flushes(0);
+        let mut port = world.port(1 << 16, 8);
+        write(&mut port, 0, 4096, 7);
+        wait_all(&mut port);
+        flush(&mut port);
+        assert_eq!(wait_all(&mut port), [Completion { token: 99, result: Ok(0) }]);
+        lost += u32::from(world.reboot().peek(0, 4096, 4096) != [7; 4096]);
+    }
+    assert!(lost > 5, "{lost}");
+}

@@ -17,10 +17,11 @@ pub(super) fn entry(
     offset: u64,
     start: *const u8,
 ) -> Option<squeue::Entry128> {
-    let (opcode, bytes) = match operation {
-        Operation::Read(span) => (READ, span.bytes),
-        Operation::Write(span) => (WRITE, span.bytes),
-        Operation::Flush => (FLUSH, 0),
+    let (opcode, bytes, through) = match operation {
+        Operation::Read(span) => (READ, span.bytes, 0),
+        Operation::Write(span) => (WRITE, span.bytes, 0),
+        Operation::WriteThrough(span) => (WRITE, span.bytes, FORCE_UNIT_ACCESS),
+        Operation::Flush => (FLUSH, 0, 0),
         _ => return None,
     };
     let mut command = [0; COMMAND_BYTES];
@@ -33,7 +34,7 @@ pub(super) fn entry(
         put(BYTES, &bytes.to_ne_bytes());
         // The first block in words 10 and 11; their number, less one, in the low half of word 12.
         put(WORD_10, &first.to_ne_bytes());
-        put(WORD_12, &blocks.saturating_sub(1).to_ne_bytes());
+        put(WORD_12, &(blocks.saturating_sub(1) | through).to_ne_bytes());
     }
     let registered = (bytes > 0).then_some(BUFFER);
     Some(opcode::UringCmd80::new(file, IO_COMMAND).cmd(command).buf_index(registered).build())
@@ -67,6 +68,9 @@ const ADDRESS: usize = 24;
 const BYTES: usize = 36;
 const WORD_10: usize = 40;
 const WORD_12: usize = 48;
+
+/// In word 12.
+const FORCE_UNIT_ACCESS: u32 = 1 << 30;
 
 const FLUSH: u8 = 0x00;
 const WRITE: u8 = 0x01;

@@ -242,3 +242,23 @@ fn waiting_on_the_spot_ends_when_patience_does() {
     assert_eq!(error.raw_os_error(), Some(libc::ETIMEDOUT));
     assert!(port.now() >= patience && port.in_flight() == 1);
 }
+
+#[test]
+fn a_hole_reads_as_zeroes_and_a_device_command_to_a_file_is_refused() {
+    let file = file(1 << 20);
+    let mut port = port(&[file.as_fd()], &Bells::new(1), Bell(0));
+    let (out, back) = (Span::new(0, 8192), Span::new(65536, 8192));
+    port.region_mut().bytes_mut(out).fill(7);
+    assert_eq!(one(&mut port, 0, 4096, Operation::WriteThrough(out)), Ok(8192));
+    assert_eq!(one(&mut port, 0, 4096, Operation::Read(back)), Ok(8192));
+    assert_eq!(port.region().bytes(back), [7; 8192]);
+    let hole = Operation::Trim { bytes: 4096, way: TrimWay::PunchHole };
+    assert_eq!(one(&mut port, 0, 4096, hole), Ok(0));
+    assert_eq!(one(&mut port, 0, 4096, Operation::Read(back)), Ok(8192));
+    assert_eq!(
+        (&port.region().bytes(back)[..4096], &port.region().bytes(back)[4096..]),
+        (&[0; 4096][..], &[7; 4096][..])
+    );
+    let discard = Operation::Trim { bytes: 4096, way: TrimWay::Discard };
+    assert_eq!(one(&mut port, 0, 4096, discard), Err(libc::EOPNOTSUPP));
+}
