@@ -23,6 +23,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use self::load::Load;
 use self::recorder::{Direction, Exchange, Interval, Recorder};
 use self::series::{Figures, Moment, Series};
+use self::watch::Watch;
 use self::workload::Workload;
 use crate::environment::Environment;
 
@@ -30,15 +31,19 @@ mod addresses;
 mod arrivals;
 mod fio_json;
 mod hdr;
+mod live;
 mod load;
+mod metrics;
 mod options;
 mod recorder;
 mod report;
 mod series;
 mod verdict;
+mod watch;
 mod workload;
 
 pub use options::{Options, Pattern};
+pub use watch::Watching;
 
 /// Measures, and returns the table and the JSON.
 ///
@@ -59,8 +64,16 @@ pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String>
     let job = RawJob { devices, region_bytes: Workload::region_bytes(&load), requests: load.depth };
     let mut outputs = Outputs::new(options)?;
     let mut series = Series::new(options.peers, options.interval, Box::new(|moment, all| outputs.add(moment, all)));
-    let mut look = || while exchange.take(|interval| series.add(interval)) {};
+    let mut watch = Watch::new(options, &load)?;
+    let mut look = || {
+        while exchange.take(|interval| {
+            series.add(interval);
+            watch.add(interval);
+        }) {}
+        watch.tick();
+    };
     let ran = raw::drive(&job, &config, &handles, clients, TICK, &mut look).map_err(sentence)?;
+    drop(watch);
     series.finish();
     let series = series.into_figures();
     outputs.finish()?;
@@ -182,9 +195,7 @@ fn check_blank(devices: &[Device], config: &Config) -> Result<(), String> {
 fn clients(options: &Options, load: &Load, devices: &[Device], exchange: &Exchange) -> Result<Vec<Workload>, String> {
     let (peers, count) = (usize::from(options.peers), devices.len());
     let client = |peer: usize| {
-        let own =
-            (0..count).filter(|device| if peers > count { peer % count == *device } else { device % peers == peer });
-        let targets = own.map(|index| {
+        let targets = share(peer, peers, count).map(|index| {
             let device = &devices[index];
             // Who else works on it, and which of them this one is.
             let (rank, sharing) = if peers > count { (peer / count, (peers - index).div_ceil(count)) } else { (0, 1) };
@@ -202,6 +213,11 @@ fn clients(options: &Options, load: &Load, devices: &[Device], exchange: &Exchan
         Ok(Workload::new(load.clone(), peer, targets, recorder))
     };
     (0..peers).map(client).collect()
+}
+
+/// The devices that a peer works on.
+fn share(peer: usize, peers: usize, devices: usize) -> impl Iterator<Item = usize> {
+    (0..devices).filter(move |device| if peers > devices { peer % devices == *device } else { device % peers == peer })
 }
 
 fn handles() -> Result<Handles, String> {

@@ -4,13 +4,16 @@
 //! - [`mod@array`]: one volume on real devices under reads and writes.
 //! - [`balance`]: the strategies of balance against each other.
 //! - [`parity`]: parity and checksums on one core, beside ISA-L; its `isal` is the only unsafe code here.
+//! - [`mod@compare`]: whether two sets of runs differ. [`display`]: the line that says how a run goes.
 //! - [`size`], [`duration`]: sizes and times as operators write them. [`peer_rate`]: rates of single peers.
 //! - [`versus`]: the same bytes through fio and Bireme in turn.
 
 pub mod array;
 pub mod balance;
 mod blkio;
+pub mod compare;
 pub mod device;
+pub mod display;
 pub mod duration;
 pub mod environment;
 pub mod parity;

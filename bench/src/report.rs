@@ -1,7 +1,7 @@
 //! An outcome for people and for programs.
 //!
 //! [`to_table`] is what an operator reads, [`to_json`] what programs read; `bench/docs/json.md` explains the latter.
-//! [`to_svg`] is the balance between the peers as a picture.
+//! [`to_svg`] is the balance between the peers as a picture, [`to_html`] a page made from the JSON of any run.
 
 use std::path::Path;
 
@@ -12,12 +12,16 @@ use crate::environment::Environment;
 
 mod balance;
 pub mod columns;
+mod curve;
+mod html;
 mod picture;
 #[cfg(test)]
 mod sample;
 mod table;
 
 pub use columns::Columns;
+pub(crate) use curve::curve;
+pub use html::to_html;
 pub use picture::to_svg;
 pub use table::to_table;
 pub(crate) use table::{heading, paragraphs, surroundings};
@@ -54,6 +58,14 @@ pub fn give(table: &str, json: &Value, file: Option<&Path>) -> Result<(), String
         None => print!("{table}"),
     }
     Ok(())
+}
+
+/// Stores the page that [`to_html`] makes of the JSON.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn give_html(json: &Value, file: &Path) -> Result<(), String> {
+    std::fs::write(file, to_html(json)).map_err(|error| format!("{} cannot be written: {error}", file.display()))
 }
 
 /// Rounded down; 0 when no time has passed.

@@ -1,6 +1,6 @@
 //! Devices under a load; see `bench-device --help`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use bireme_bench::device::{self, Options};
@@ -19,6 +19,9 @@ struct Cli {
     /// Write the JSON to this file; "-" is standard output, in place of the table.
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
+    /// Write the report as one page for a browser, with pictures; it needs no network.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -32,6 +35,12 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<(), String> {
-    let (text, json) = device::measure(&cli.options)?;
+    let mut options = cli.options.clone();
+    // Whoever takes the JSON from standard output has no use for a line beside it.
+    options.watching.quiet |= cli.json.as_deref() == Some(Path::new("-"));
+    let (text, json) = device::measure(&options)?;
+    if let Some(file) = &cli.html {
+        report::give_html(&json, file)?;
+    }
     report::give(&text, &json, cli.json.as_deref())
 }

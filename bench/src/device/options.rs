@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use super::addresses::Order;
 use super::arrivals::Arrivals;
 use super::load::{Load, Mix, Span};
+use super::watch::Watching;
 use crate::{duration, size};
 
 /// The line.
@@ -85,6 +86,9 @@ pub struct Options {
     /// Write one line of JSON for each interval, as the run goes on.
     #[arg(long, value_name = "FILE")]
     pub intervals: Option<PathBuf>,
+    /// How the run can be watched.
+    #[command(flatten)]
+    pub watching: Watching,
     /// Addresses, directions, arrivals and data derive from this number.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
