@@ -89,7 +89,7 @@ class Browser:
             self.events.append(self.read(until))
 
     def end(self):
-        self.process.terminate()
+        self.ask("Browser.close")
         self.process.wait(PATIENCE)
 
 
@@ -130,7 +130,7 @@ def main():
     folder = pathlib.Path(sys.argv[2] if len(sys.argv) == 3 else ".")
     folder.mkdir(parents=True, exist_ok=True)
     failed = False
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = Browser(profile)
         try:
             for size in SIZES:

@@ -196,7 +196,7 @@ mod tests {
         live.add(&second(0, 0, 1000, true), at(10));
         live.add(&second(1, 0, 3000, true), at(10));
         let (line, position) = live.turn(at(11), false).expect("news");
-        let rest = "4k/s, 15.6 MiB/s, p99 100 us; 100 % of 4k/s asked for; peers 1k 3k/s";
+        let rest = "4k/s, 15.6 MiB/s, p99 99.8 us; 100 % of 4k/s asked for; peers 1k 3k/s";
         assert_eq!((line.as_str(), position), (format!("warm-up 1.1 of 2 s; {rest}").as_str(), 0));
         assert_eq!(live.turn(at(20), false), None, "no news");
         live.add(&second(1, 1, 1000, true), at(20));
@@ -204,7 +204,7 @@ mod tests {
         let (line, position) = live.turn(at(70), false).expect("news");
         assert_eq!(
             line,
-            "5 of 10 s; 2k/s, 7.81 MiB/s, p99 100 us; 50 % of 4k/s asked for; peers 1k 1k/s; 5 s left; steady: slope 1 %"
+            "5 of 10 s; 2k/s, 7.81 MiB/s, p99 99.8 us; 50 % of 4k/s asked for; peers 1k 1k/s; 5 s left; steady: slope 1 %"
         );
         assert_eq!(position, 500);
     }
@@ -214,7 +214,7 @@ mod tests {
         let mut live = live(0, Span::Bytes(40 << 20), None, 1);
         live.add(&second(0, 0, 2560, false), Nanos::from_secs(1));
         let (line, position) = live.turn(Nanos::from_secs(1), true).expect("it is time");
-        assert_eq!((line.as_str(), position), ("10 MiB of 40 MiB; 2.56k/s, 10 MiB/s, p99 100 us; 3 s left", 250));
+        assert_eq!((line.as_str(), position), ("10 MiB of 40 MiB; 2.56k/s, 10 MiB/s, p99 99.8 us; 3 s left", 250));
     }
 
     #[test]

@@ -66,20 +66,23 @@ fn devices(source: &Source<'_>) -> String {
     if devices.is_empty() {
         return String::new();
     }
-    let row = |device: &Value| {
-        let cells = COLUMNS.map(|(name, _)| {
-            let text = match name {
-                "bytes" => device[name].as_u64().map(size::print),
-                _ => plain(&device[name]),
-            };
-            format!("<td>{}</td>", escape(&text.unwrap_or_else(|| "–".to_owned())))
-        });
-        format!("<tr><th>{}</th>{}</tr>\n", escape(device["path"].as_str().unwrap_or("")), cells.concat())
+    let cell = |device: &Value, name: &str| match name {
+        "bytes" => device[name].as_u64().map(size::print),
+        _ => plain(&device[name]),
     };
-    let head = COLUMNS.map(|(_, label)| format!("<th>{label}</th>")).concat();
+    // What the kernel tells of none of them has no column.
+    let known = |name: &str| devices.iter().any(|device| cell(device, name).is_some());
+    let columns: Vec<(&str, &str)> = COLUMNS.into_iter().filter(|(name, _)| known(name)).collect();
+    let row = |device: &Value| {
+        let text = |name: &str| cell(device, name).unwrap_or_else(|| "–".to_owned());
+        let cells: String = columns.iter().map(|(name, _)| format!("<td>{}</td>", escape(&text(name)))).collect();
+        format!("<tr><th>{}</th>{cells}</tr>\n", escape(device["path"].as_str().unwrap_or("")))
+    };
+    let head: String = columns.iter().map(|(_, label)| format!("<th>{label}</th>")).collect();
+    let rows: String = devices.iter().map(row).collect();
     format!(
-        "<section>\n<h2>Devices</h2>\n<div class=\"scroll\"><table><thead><tr><th></th>{head}</tr></thead><tbody>\n{}</tbody></table></div></section>\n",
-        devices.iter().map(row).collect::<String>()
+        "<section>\n<h2>Devices</h2>\n<div class=\"scroll\"><table><thead><tr><th></th>{head}</tr></thead><tbody>\n{rows}\
+         </tbody></table></div></section>\n"
     )
 }
 

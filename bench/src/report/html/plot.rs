@@ -216,7 +216,7 @@ fn round_step(least: f64) -> f64 {
 }
 
 const WIDE: Size = Size { class: "wide", width: 984.0, height: 250.0, labels: 10.0 };
-const NARROW: Size = Size { class: "narrow", width: 330.0, height: 210.0, labels: 5.0 };
+const NARROW: Size = Size { class: "narrow", width: 330.0, height: 210.0, labels: 4.0 };
 const LEFT: f64 = 56.0;
 const RIGHT: f64 = 10.0;
 const TOP: f64 = 10.0;

@@ -63,7 +63,7 @@ pub(super) fn cards(source: &Source<'_>) -> String {
     if let Some(rate) = source.operations_per_s() {
         let asked = source.number("/asked_per_s").map(|asked| format!("{} asked for", whole(asked)));
         let direction = directions(source);
-        cards.push(("Operations per second", whole(rate), asked.or(direction).unwrap_or_default()));
+        cards.push(("Operations/s", whole(rate), asked.or(direction).unwrap_or_default()));
     }
     if let Some(rate) = source.bytes_per_s() {
         let text = crate::size::print_rate(rate);
