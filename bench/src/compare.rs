@@ -236,7 +236,7 @@ impl Verdict {
             Verdict::Same => "same",
             Verdict::Faster => "faster",
             Verdict::Slower => "slower",
-            Verdict::Unclear => "unclear: more runs",
+            Verdict::Unclear => "unclear: repeat more",
             Verdict::NoConfidence => "no confidence",
         }
     }

@@ -268,7 +268,12 @@ pub(super) fn to_json(measured: &Measured<'_>) -> Value {
 
 fn curve(latencies: &Latencies) -> Vec<(f64, u64)> {
     let counts: Vec<(u64, u64)> = latencies.counts().map(|(middle, count)| (middle.0, count)).collect();
-    report::curve(&counts)
+    let mut curve = report::curve(&counts);
+    if let Some((_, longest)) = curve.last_mut() {
+        // It is known exactly.
+        *longest = latencies.max().0;
+    }
+    curve
 }
 
 const LINES_SHOWN: usize = 12;

@@ -40,7 +40,7 @@ pub(super) fn header(source: &Source<'_>) -> String {
         source.list("/environment/devices").iter().filter_map(|device| device["path"].as_str()).collect();
     let paths = match paths.as_slice() {
         [] => None,
-        [few @ ..] if few.len() <= 4 => Some(few.join(", ")),
+        few if few.len() <= 4 => Some(few.join(", ")),
         [first, .., last] => Some(format!("{} devices, {first} to {last}", paths.len())),
         _ => None,
     };
@@ -125,7 +125,7 @@ pub(super) fn verdict(source: &Source<'_>) -> String {
     let parts: Vec<String> = states::longest(source)
         .into_iter()
         .take(3)
-        .map(|(phrase, percent)| format!("{phrase} {percent:.0} %"))
+        .map(|(phrase, percent)| format!("{phrase} {percent:.1}\u{a0}%"))
         .collect();
     let why = match parts.as_slice() {
         [] => String::new(),
