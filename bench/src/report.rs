@@ -3,6 +3,7 @@
 //! [`to_table`] is what an operator reads, [`to_json`] what programs read; `bench/docs/json.md` explains the latter.
 //! [`to_svg`] is the balance between the peers as a picture, [`to_html`] a page made from the JSON of any run.
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use bireme_dataplane::outcome::Outcome;
@@ -53,7 +54,7 @@ pub fn give(table: &str, json: &Value, file: Option<&Path>) -> Result<(), String
         Some(path) if path == Path::new("-") => print!("{json}"),
         Some(path) => {
             print!("{table}");
-            std::fs::write(path, json).map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+            store(path, &json)?;
         }
         None => print!("{table}"),
     }
@@ -65,7 +66,15 @@ pub fn give(table: &str, json: &Value, file: Option<&Path>) -> Result<(), String
 /// # Errors
 /// The file cannot be written.
 pub fn give_html(json: &Value, file: &Path) -> Result<(), String> {
-    std::fs::write(file, to_html(json)).map_err(|error| format!("{} cannot be written: {error}", file.display()))
+    store(file, &to_html(json))
+}
+
+fn store(path: &Path, text: &str) -> Result<(), String> {
+    let cannot = |why: &dyn std::fmt::Display| format!("{} cannot be written: {why}", path.display());
+    if std::fs::metadata(path).is_ok_and(|facts| facts.file_type().is_block_device()) {
+        return Err(cannot(&"it is a device, whose data would be lost; name a file"));
+    }
+    std::fs::write(path, text).map_err(|error| cannot(&error))
 }
 
 /// Rounded down; 0 when no time has passed.

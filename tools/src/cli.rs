@@ -153,7 +153,8 @@ pub struct Tuning {
 /// Where reports go, beside the table on standard output.
 #[derive(Args, Debug)]
 pub struct Reports {
-    /// Write the report files into this directory: the table, the JSON, and the balance between peers as a picture.
+    /// Write the report files into this directory: the table, the JSON, a page for a browser, and the balance between peers as
+    /// a picture.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Write the JSON to this file; "-" is standard output, in place of the table.

@@ -212,7 +212,7 @@ fn print(
     }
     let to_stdout = outlets.json_to_stdout();
     // Files first: whoever waits for the table finds them.
-    outlets.write(&text, &table, report::to_svg(outcome).as_deref())?;
+    outlets.write(&text, &table, &report::to_html(&json), report::to_svg(outcome).as_deref())?;
     emit(if to_stdout { &text } else { &table })
 }
 

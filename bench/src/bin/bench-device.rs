@@ -39,8 +39,7 @@ fn run(cli: &Cli) -> Result<(), String> {
     // Whoever takes the JSON from standard output has no use for a line beside it.
     options.watching.quiet |= cli.json.as_deref() == Some(Path::new("-"));
     let (text, json) = device::measure(&options)?;
-    if let Some(file) = &cli.html {
-        report::give_html(&json, file)?;
-    }
-    report::give(&text, &json, cli.json.as_deref())
+    let page = cli.html.as_deref().map_or(Ok(()), |file| report::give_html(&json, file));
+    // What was measured is told even if there is no place for the page.
+    report::give(&text, &json, cli.json.as_deref()).and(page)
 }
