@@ -76,6 +76,7 @@ fn what_a_report_lacks_is_left_out() {
         let page = to_html(&report);
         assert!(page.ends_with("</html>\n") && !page.contains("<section>") && !page.contains("card\""), "{page}");
     }
+    assert!(to_html(&json!({ "bireme": 3, "operations_per_s": 7 })).contains("card\""));
     let offload = json!({ "kind": "offload", "throughput_bytes_per_s": 1u64 << 31, "elapsed_ns": 5_000_000,
         "latency_ns": { "count": 5, "p50": 1, "p90": 2, "p99": 3, "p99_9": 4, "max": 5, "mean": 2 },
         "peers": [{ "core": null, "time_percent": { "devices": 90.0, "checksum": 10.0 } }],
