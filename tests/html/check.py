@@ -26,8 +26,8 @@ PATIENCE = 60
 OUTSIDE = """(() => {
   const scrolled = e => e.closest('.scroll') !== null;
   const out = [...document.querySelectorAll('body *')].filter(e => !scrolled(e) && e.getClientRects().length > 0
-    && (e.getBoundingClientRect().right > innerWidth + 1 || e.getBoundingClientRect().left < -1));
-  return JSON.stringify({ width: document.documentElement.scrollWidth, inner: innerWidth,
+    && (e.getBoundingClientRect().right > WIDTH + 1 || e.getBoundingClientRect().left < -1));
+  return JSON.stringify({ width: document.documentElement.scrollWidth,
     height: document.documentElement.scrollHeight, out: out.slice(0, 5).map(e => e.outerHTML.slice(0, 120)) });
 })()"""
 
@@ -105,7 +105,7 @@ def visit(browser, url, size, scheme, picture):
     browser.events.clear()
     browser.ask("Page.navigate", session, url=url)
     browser.wait("Page.loadEventFired")
-    found = json.loads(browser.ask("Runtime.evaluate", session, expression=OUTSIDE)["result"]["value"])
+    found = json.loads(browser.ask("Runtime.evaluate", session, expression=OUTSIDE.replace("WIDTH", str(width)))["result"]["value"])
     shot = browser.ask("Page.captureScreenshot", session, captureBeyondViewport=True,
                        clip={"x": 0, "y": 0, "width": width, "height": found["height"], "scale": 1})
     picture.write_bytes(base64.b64decode(shot["data"]))
@@ -117,7 +117,7 @@ def visit(browser, url, size, scheme, picture):
             wrong.append(f"asks for {asked}")
         if method in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled") or method == "Log.entryAdded":
             wrong.append(f"says in the console: {json.dumps(params)[:200]}")
-    if found["width"] > found["inner"] or found["out"]:
+    if found["width"] > width or found["out"]:
         wrong.append(f"is wider than the window: {found}")
     browser.ask("Target.closeTarget", targetId=target)
     return wrong
