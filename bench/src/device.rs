@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bireme_control::units::Nanos;
-use bireme_dataplane::device::{self, Device, DeviceFacts, Purpose};
+use bireme_dataplane::device::{self, Device, DeviceFacts, Purpose, namespace};
 use bireme_dataplane::engine::raw::{self, Ran, RawJob};
 use bireme_dataplane::engine::{Config, Handles};
 use bireme_dataplane::telemetry::Gauges;
@@ -26,7 +26,10 @@ use self::series::{Figures, Moment, Series};
 use self::watch::Watch;
 use self::workload::Workload;
 use crate::environment::Environment;
+use crate::throttled;
 
+#[cfg(test)]
+mod accuracy;
 mod addresses;
 mod arrivals;
 mod fio_json;
@@ -38,6 +41,7 @@ mod options;
 mod recorder;
 mod report;
 mod series;
+mod sweep;
 mod verdict;
 mod watch;
 mod workload;
@@ -50,6 +54,9 @@ pub use watch::Watching;
 /// # Errors
 /// A sentence for the operator.
 pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String> {
+    if options.sweep.is_some() || options.latency_target.is_some() {
+        return sweep::run(options);
+    }
     let load = options.load()?;
     let handles = handles()?;
     let config = Config {
@@ -61,7 +68,12 @@ pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String>
     let facts: Vec<DeviceFacts> = devices.iter().map(Device::facts).collect();
     let exchange = Exchange::new(options.peers);
     let clients = clients(options, &load, &devices, &exchange)?;
-    let job = RawJob { devices, region_bytes: Workload::region_bytes(&load), requests: load.depth };
+    let job = RawJob {
+        devices,
+        region_bytes: Workload::region_bytes(&load),
+        requests: load.depth,
+        methods: options.methods(),
+    };
     let mut outputs = Outputs::new(options)?;
     let mut series = Series::new(options.peers, options.interval, Box::new(|moment, all| outputs.add(moment, all)));
     let mut watch = Watch::new(options, &load)?;
@@ -72,7 +84,9 @@ pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String>
         }) {}
         watch.tick();
     };
+    let held_back = throttled::held_back();
     let ran = raw::drive(&job, &config, &handles, clients, TICK, &mut look).map_err(sentence)?;
+    let held_back = throttled::held_back().since(held_back);
     drop(watch);
     series.finish();
     let series = series.into_figures();
@@ -82,8 +96,15 @@ pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String>
     }
     let cores: Vec<usize> = ran.peers.iter().filter_map(|peer| peer.core).collect();
     let environment = Environment::gather(&cores, &facts, Some(options.seed));
-    let measured =
-        Measured { options, load: &load, facts: &facts, ran: &ran, series: &series, environment: &environment };
+    let measured = Measured {
+        options,
+        load: &load,
+        facts: &facts,
+        ran: &ran,
+        held_back,
+        series: &series,
+        environment: &environment,
+    };
     Ok((report::to_table(&measured), fio_json::report(&measured, report::to_json(&measured))))
 }
 
@@ -93,6 +114,8 @@ struct Measured<'a> {
     load: &'a Load,
     facts: &'a [DeviceFacts],
     ran: &'a Ran<Workload>,
+    /// How long a limit on the CPU time of this process has held it back.
+    held_back: Nanos,
     series: &'a Figures,
     environment: &'a Environment,
 }
@@ -156,13 +179,24 @@ fn open(options: &Options, load: &Load, config: &Config) -> Result<Vec<Device>, 
         if options.devices.len() > 1 {
             return Err("the null device is measured alone: name it without others".to_owned());
         }
+        if options.iopoll {
+            return Err("the null device has no queue that can be polled: leave --iopoll out".to_owned());
+        }
         if load.mix.reads > 0 {
             return Err("the null device has nothing to read: choose --rw write or randwrite".to_owned());
         }
         return Ok(vec![Device::open_null(&options.devices[0], NULL_BYTES).map_err(sentence)?]);
     }
     let purpose = if load.mix.writes() { Purpose::Write } else { Purpose::Read };
-    let devices = Device::open_all(&options.devices, purpose).map_err(sentence)?;
+    // A namespace's character device is claimed and checked by its block device.
+    let block: Vec<Option<PathBuf>> = options.devices.iter().map(|path| namespace::block_device(path)).collect();
+    let paths: Vec<&Path> =
+        options.devices.iter().zip(&block).map(|(own, block)| block.as_deref().unwrap_or(own)).collect();
+    let mut devices = Device::open_all(&paths, purpose).map_err(sentence)?;
+    for ((device, path), _) in devices.iter_mut().zip(&options.devices).zip(&block).filter(|(_, block)| block.is_some())
+    {
+        device.take_commands(path).map_err(sentence)?;
+    }
     for device in &devices {
         device.check_read().map_err(sentence)?;
         let unit = device.alignment().offset.max(device.logical_block_bytes());
@@ -172,6 +206,25 @@ fn open(options: &Options, load: &Load, config: &Config) -> Result<Vec<Device>, 
                 "{path} takes multiples of {unit} bytes, and requests of {bytes} are asked for: see --bs"
             ));
         }
+    }
+    for device in &devices {
+        let most = device.command_bytes_max().filter(|&most| load.largest() > most);
+        if let Some(most) = most {
+            let (path, largest) = (device.path().display(), load.largest());
+            return Err(format!(
+                "{path} takes commands of at most {most} bytes, and requests of {largest} are asked for: see --bs"
+            ));
+        }
+    }
+    if options.iopoll {
+        if load.flush_every.is_some() && devices.iter().any(|device| device.namespace().is_none()) {
+            return Err(
+                "a ring that polls takes no flush: leave out --flush-every or --iopoll, or name the character \
+                        device of an NVMe namespace (/dev/ng0n1), where a flush is a command like others"
+                    .to_owned(),
+            );
+        }
+        raw::try_polling(&devices, config).map_err(sentence)?;
     }
     if load.mix.writes() && !options.destroy_data {
         check_blank(&devices, config)?;

@@ -3,8 +3,10 @@
 //! - [`report`]: an outcome as a table and as JSON. [`environment`]: where it was measured.
 //! - [`mod@array`]: one volume on real devices under reads and writes.
 //! - [`balance`]: the strategies of balance against each other.
+//! - [`mod@device`]: devices under a load. [`ladder`]: what each layer costs.
 //! - [`parity`]: parity and checksums on one core, beside ISA-L; its `isal` is the only unsafe code here.
 //! - [`mod@compare`]: whether two sets of runs differ. [`display`]: the line that says how a run goes.
+//! - [`throttled`]: limits on CPU time that were felt.
 //! - [`size`], [`duration`]: sizes and times as operators write them. [`peer_rate`]: rates of single peers.
 //! - [`versus`]: the same bytes through fio and Bireme in turn.
 
@@ -16,8 +18,10 @@ pub mod device;
 pub mod display;
 pub mod duration;
 pub mod environment;
+pub mod ladder;
 pub mod parity;
 pub mod peer_rate;
 pub mod report;
 pub mod size;
+pub mod throttled;
 pub mod versus;

@@ -24,6 +24,7 @@ use crate::size;
 
 mod bireme;
 mod child;
+pub mod device;
 pub mod fio;
 pub mod interval;
 mod throttle;

@@ -30,12 +30,15 @@ mod identity;
 #[expect(unsafe_code, reason = "asks the kernel by statx and ioctl")]
 mod kernel;
 pub mod loops;
+pub mod namespace;
 pub mod signature;
 
 pub use error::DeviceError;
 pub use facts::DeviceFacts;
 pub use identity::Identity;
 use loops::Loops;
+use namespace::Commands;
+pub use namespace::Namespace;
 
 /// What a device is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +84,8 @@ pub struct Device {
     logical_block_bytes: u32,
     /// What it answered when its first blocks were read.
     unread: Option<i32>,
+    /// Where requests go, if not to the block device.
+    commands: Option<Commands>,
 }
 
 impl Device {
@@ -109,7 +114,17 @@ impl Device {
             return Err(DeviceError::Partitioned { path: path.into(), found });
         }
         let kind = if matches!(identity, Identity::Block(_)) { Kind::Block } else { Kind::File };
-        Ok(Device { file, path: path.into(), kind, identity, bytes, alignment, logical_block_bytes, unread })
+        Ok(Device {
+            file,
+            path: path.into(),
+            kind,
+            identity,
+            bytes,
+            alignment,
+            logical_block_bytes,
+            unread,
+            commands: None,
+        })
     }
 
     /// Opens the null device, as one of so many bytes. It is no device for anything but measurements of the way to it.
@@ -133,6 +148,7 @@ impl Device {
             alignment,
             logical_block_bytes: BLOCK,
             unread: None,
+            commands: None,
         })
     }
 
@@ -158,7 +174,8 @@ impl Device {
     /// The process has too many files open.
     pub fn again(&self) -> Result<Device, DeviceError> {
         let failed = |source| DeviceError::Io { doing: "opening once more", path: self.path.clone(), source };
-        Ok(Device { file: self.file.try_clone().map_err(failed)?, path: self.path.clone(), ..*self })
+        let file = self.file.try_clone().map_err(failed)?;
+        Ok(Device { file, path: self.path.clone(), commands: None, ..*self })
     }
 
     /// Refuses a device of which nobody knows whether it is partitioned, for those who overwrite what they have not read.
@@ -201,7 +218,7 @@ impl Device {
         self.logical_block_bytes
     }
 
-    /// For the ring that does the transfers.
+    /// The block device or file itself.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }

@@ -30,10 +30,11 @@ use crate::pool::error::PoolError;
 use crate::pool::volumes::VolumeError;
 use crate::pool::{Member, Pool, Shape, Standing};
 use crate::port::Bell;
-use crate::port::uring::{Bells, SetupError, Uring, Wishes};
+use crate::port::uring::{Bells, Method, SetupError, Uring, Wishes};
 use crate::telemetry::Gauges;
 
 pub mod arrays;
+pub mod bare;
 mod crew;
 mod mending;
 mod metadata;
@@ -302,7 +303,18 @@ fn main_port(
     // A thread without devices only sleeps in its port.
     let region_bytes = if files.is_empty() { 4096 } else { METADATA_REGION };
     let region_bytes = usize::try_from(region_bytes).expect("small");
-    Uring::new(&Wishes { files, region_bytes, limit, weave_pieces: 0, origin, bells, bell, patience })
+    Uring::new(&Wishes {
+        files,
+        namespaces: &[],
+        method: Method::Interrupts,
+        region_bytes,
+        limit,
+        weave_pieces: 0,
+        origin,
+        bells,
+        bell,
+        patience,
+    })
 }
 
 /// Requests that a port for metadata can have under way.

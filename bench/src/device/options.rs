@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 
 use bireme_control::units::Nanos;
+use bireme_dataplane::port::uring::Method;
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use super::addresses::Order;
 use super::arrivals::Arrivals;
 use super::load::{Load, Mix, Span};
+use super::recorder::Direction;
 use super::watch::Watching;
 use crate::{duration, size};
 
@@ -49,13 +52,32 @@ pub struct Options {
     /// Completions that a peer waits for at once, for at most 100 us: fewer wake-ups, and latencies up to that much longer.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_complete: u32,
+    /// Look into the devices' queues instead of being interrupted (IOPOLL). Only NVMe drives with poll queues have that.
+    #[arg(long)]
+    pub iopoll: bool,
+    /// Let a thread of the kernel hand requests over for each peer (SQPOLL), so that peers make no system call while they
+    /// are busy. That thread takes a core of its own.
+    #[arg(long, conflicts_with = "iopoll")]
+    pub sqpoll: bool,
+    /// The cores of the kernel's threads, by comma, one for each peer in turn. Default: the kernel chooses.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "sqpoll")]
+    pub sqpoll_cores: Vec<u32>,
     /// Start so many requests per second, all peers together, whatever the device does (open loop). Without it the next one
     /// starts when one has ended (closed loop).
     #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate)]
     pub arrival_rate: Option<f64>,
     /// How arrivals are spread over time.
-    #[arg(long, value_enum, default_value = "poisson", requires = "arrival_rate")]
+    #[arg(long, value_enum, default_value = "poisson")]
     pub arrivals: Spread,
+    /// Find out what latency costs what rate: run in a closed loop, then in open loops with N rising rates up to what that
+    /// has reached. Each run takes --runtime.
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "10",
+          value_parser = clap::value_parser!(u32).range(2..=100))]
+    pub sweep: Option<u32>,
+    /// Find the highest rate at which a percentile of the response times stays within a limit: p50, p99 or p99.9, such as
+    /// p99:2ms. Several runs, each of --runtime.
+    #[arg(long, value_name = "P:TIME", value_parser = parse_target, conflicts_with = "sweep")]
+    pub latency_target: Option<Target>,
     /// How long is measured, after the warm-up: 10s, 500ms, 2m.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     pub runtime: Nanos,
@@ -125,6 +147,16 @@ impl Pattern {
         }
     }
 
+    /// Whether it overwrites anything.
+    pub fn writes(self) -> bool {
+        !matches!(self, Pattern::Read | Pattern::RandRead)
+    }
+
+    /// The direction of a pattern that has one; writes for the mixed ones.
+    pub(crate) fn direction_name(self) -> &'static str {
+        if self.writes() { Direction::Write.name() } else { Direction::Read.name() }
+    }
+
     fn is_random(self) -> bool {
         matches!(self, Pattern::RandRead | Pattern::RandWrite | Pattern::RandRw)
     }
@@ -138,6 +170,28 @@ pub enum Spread {
     Constant,
     /// At random, each independent of all others.
     Poisson,
+}
+
+/// A limit of a percentile of the response times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Target {
+    /// Which percentile: 99,000 is the 99th.
+    pub per_100_000: u32,
+    /// The longest that it may be.
+    #[serde(rename = "limit_ns")]
+    pub limit: Nanos,
+}
+
+impl Target {
+    /// Within a sentence.
+    pub(super) fn describe(self) -> String {
+        let name = match self.per_100_000 {
+            50_000 => "p50",
+            99_000 => "p99",
+            _ => "p99.9",
+        };
+        format!("{name} within {}", self.limit)
+    }
 }
 
 /// Sizes of requests, each with how many of a hundred.
@@ -156,6 +210,17 @@ pub enum Distribution {
 }
 
 impl Options {
+    /// How each peer learns that requests have ended.
+    pub(super) fn methods(&self) -> Vec<Method> {
+        let mut cores = self.sqpoll_cores.iter().copied().cycle();
+        let method = |_| match (self.iopoll, self.sqpoll) {
+            (true, _) => Method::Polling,
+            (_, true) => Method::KernelThread { core: cores.next() },
+            _ => Method::Interrupts,
+        };
+        (0..self.peers).map(method).collect()
+    }
+
     /// What the peers do; an error is a sentence.
     pub(super) fn load(&self) -> Result<Load, String> {
         let order = match (self.rw.is_random(), self.distribution) {
@@ -253,6 +318,19 @@ fn parse_distribution(text: &str) -> Result<Distribution, String> {
     Ok(Distribution::Hot(percent(requests)?, percent(places)?))
 }
 
+fn parse_target(text: &str) -> Result<Target, String> {
+    let wrong = || format!("'{text}' is no latency target: write p50, p99 or p99.9 and a time, such as p99:2ms");
+    let (name, limit) = text.split_once(':').ok_or_else(wrong)?;
+    let per_100_000 = match name {
+        "p50" => 50_000,
+        "p99" => 99_000,
+        "p99.9" => 99_900,
+        _ => return Err(wrong()),
+    };
+    let limit = duration::parse(limit).map_err(|_| wrong())?;
+    Ok(Target { per_100_000, limit })
+}
+
 fn parse_rate(text: &str) -> Result<f64, String> {
     let (number, scale) = match text.trim().to_ascii_lowercase() {
         text if text.ends_with('k') => (text.trim_end_matches('k').to_owned(), 1e3),
@@ -286,6 +364,8 @@ mod tests {
         assert_eq!(parse_distribution("hot:90/10"), Ok(Distribution::Hot(90, 10)));
         assert!(["zipf", "zipf:0", "hot:90", "hot:0/10", "flat"].iter().all(|text| parse_distribution(text).is_err()));
         assert_eq!((parse_rate("250k"), parse_rate("1.5M"), parse_rate("10")), (Ok(250e3), Ok(1.5e6), Ok(10.0)));
+        assert_eq!(parse_target("p99:2ms"), Ok(Target { per_100_000: 99_000, limit: Nanos::from_millis(2) }));
+        assert!(["p99", "p98:1ms", "p50:", ":1ms"].iter().all(|text| parse_target(text).is_err()));
         assert!(["", "-1", "0", "fast", "nan"].iter().all(|text| parse_rate(text).is_err()));
     }
 }

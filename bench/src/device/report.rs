@@ -1,6 +1,7 @@
 //! What `bench-device` has found, for people and for programs.
 
 use bireme_control::units::Nanos;
+use bireme_dataplane::device::DeviceFacts;
 use bireme_dataplane::engine::raw::Peer;
 use bireme_dataplane::telemetry::{Latencies, State};
 use serde_json::{Map, Value, json};
@@ -9,7 +10,7 @@ use super::arrivals::Arrivals;
 use super::recorder::Direction;
 use super::verdict::Verdict;
 use super::workload::Workload;
-use super::{Measured, share};
+use super::{Measured, Options, share};
 use crate::report::{self, Columns};
 use crate::size;
 
@@ -169,9 +170,14 @@ fn configuration(measured: &Measured<'_>) -> Vec<String> {
         Arrivals::Poisson { .. } => "open loop, Poisson arrivals".to_owned(),
     };
     let mut lines = vec![format!(
-        "io_uring, O_DIRECT, READ_FIXED/WRITE_FIXED, registered files and buffers; {} peers, depth {} each, {arrivals}; at most \
-         {} requests per submission, {} completions waited for",
-        options.peers, load.depth, load.batch_submit, load.batch_complete,
+        "io_uring, {}, registered files and buffers; {}; {} peers, depth {} each, {arrivals}; at most {} requests per \
+         submission, {} completions waited for",
+        ways(measured.facts),
+        completions(options),
+        options.peers,
+        load.depth,
+        load.batch_submit,
+        load.batch_complete,
     )];
     let flags = |flags: &[&str]| if flags.is_empty() { "none".to_owned() } else { flags.join(" ") };
     if let Some(peer) = measured.ran.peers.first() {
@@ -186,6 +192,26 @@ fn configuration(measured: &Measured<'_>) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// How requests reach the devices.
+fn ways(facts: &[DeviceFacts]) -> &'static str {
+    let commands = facts.iter().filter(|facts| facts.namespace.is_some()).count();
+    match (commands, facts.len() - commands) {
+        (0, _) => "O_DIRECT, READ_FIXED/WRITE_FIXED",
+        (_, 0) => "NVMe commands past the block layer (URING_CMD)",
+        _ => {
+            "NVMe commands past the block layer (URING_CMD) to some devices, O_DIRECT and READ_FIXED/WRITE_FIXED to others"
+        }
+    }
+}
+
+fn completions(options: &Options) -> &'static str {
+    match (options.iopoll, options.sqpoll) {
+        (true, _) => "completions polled for (IOPOLL)",
+        (_, true) => "requests handed over by a thread of the kernel (SQPOLL)",
+        _ => "completions by interrupt",
+    }
 }
 
 fn notes(measured: &Measured<'_>) -> Vec<String> {

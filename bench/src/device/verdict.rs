@@ -15,6 +15,10 @@ pub(super) enum Verdict {
     Cpu,
     /// Both had part in it.
     Both,
+    /// The peers looked into the devices' queues, so that their work and their waiting cannot be told apart.
+    Polling,
+    /// The kernel held the process back, as its CPU time is limited.
+    Throttled,
     /// The schedule was kept: the load was the limit.
     Schedule,
     /// Less was started than the schedule asked for.
@@ -29,7 +33,12 @@ impl Verdict {
             let achieved = size::rate(measured.series.total.operations(), measured.series.elapsed());
             achieved >= asked * KEPT
         });
-        Verdict::draw(&times, schedule)
+        let held_back = measured.held_back.0 as f64 / measured.series.elapsed().0.max(1) as f64;
+        match schedule {
+            _ if held_back >= HELD_BACK => Verdict::Throttled,
+            None if measured.options.iopoll => Verdict::Polling,
+            _ => Verdict::draw(&times, schedule),
+        }
     }
 
     /// From the states of all peers, and whether the schedule was kept if there was one.
@@ -50,6 +59,8 @@ impl Verdict {
             Verdict::Devices => "device-bound",
             Verdict::Cpu => "cpu-bound",
             Verdict::Both => "mixed",
+            Verdict::Polling => "polling",
+            Verdict::Throttled => "throttled",
             Verdict::Schedule => "schedule kept",
             Verdict::Missed => "schedule missed",
         }
@@ -63,6 +74,12 @@ impl Verdict {
                 "CPU-bound: the peers hardly waited; more peers, larger requests or larger batches would show more"
             }
             Verdict::Both => "device and CPU both: the peers waited for a part of the time",
+            Verdict::Polling => {
+                "polling: the peers' work and their waiting cannot be told apart; if a greater depth changes nothing, the device is the limit"
+            }
+            Verdict::Throttled => {
+                "throttled: a limit on the CPU time of this process (cgroup cpu.max) held it back, so these are not the figures of the device"
+            }
             Verdict::Schedule => "schedule kept: the device could do more than was asked for",
             Verdict::Missed => "schedule missed: read the response times, which count the waiting, and ask for less",
         }
@@ -71,6 +88,8 @@ impl Verdict {
 
 const WAITED_MOSTLY: f64 = 0.5;
 const WAITED_NEVER: f64 = 0.1;
+/// A process counts as held back when it was for so much of the measured time.
+const HELD_BACK: f64 = 0.02;
 /// A schedule counts as kept when so much of it was achieved.
 const KEPT: f64 = 0.99;
 

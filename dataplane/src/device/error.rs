@@ -66,6 +66,11 @@ pub enum DeviceError {
          it is a file, or attach a backing file if it is a loop device"
     )]
     Empty { path: PathBuf, bytes: u64 },
+    #[error(
+        "{path} has no queue that can be polled (IOPOLL): an NVMe drive has some after the kernel was started with \
+         `nvme.poll_queues=N` and then shows 1 in queue/io_poll; other devices have none, so leave --iopoll out"
+    )]
+    NotPolled { path: PathBuf },
     #[error("{path} is empty; name an input that holds a data set, or generate one with `--size`")]
     NoInput { path: PathBuf },
     #[error("{doing} {path} failed: {}", explain(source.raw_os_error().unwrap_or(libc::EIO)))]

@@ -41,6 +41,8 @@ pub struct DeviceFacts {
     pub numa_node: Option<u32>,
     /// What a loop device stores its bytes in.
     pub backing_file: Option<PathBuf>,
+    /// The number of the NVMe namespace, if requests go to it as commands.
+    pub namespace: Option<u32>,
 }
 
 impl DeviceFacts {
@@ -73,6 +75,7 @@ impl DeviceFacts {
             // The kernel writes -1 for no node, which is no number here.
             numa_node: text("device/numa_node").or_else(|| text("device/device/numa_node")).and_then(number),
             backing_file: disk.and_then(loops::backing_file),
+            namespace: device.namespace().map(|namespace| namespace.id),
         }
     }
 }

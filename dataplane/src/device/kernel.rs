@@ -39,6 +39,13 @@ pub(super) fn logical_block_bytes(device: BorrowedFd<'_>) -> io::Result<u32> {
     u32::try_from(bytes).map_err(|_| io::Error::other("the kernel answers a negative block size"))
 }
 
+/// The number of the namespace that a character device of NVMe takes commands for.
+pub(super) fn namespace_id(device: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: NVME_IOCTL_ID takes no argument, and `device` is open as long as it is borrowed.
+    let id = unsafe { nvme_id(device.as_raw_fd()) }?;
+    u32::try_from(id).map_err(|_| io::Error::other("the kernel answers a negative namespace"))
+}
+
 /// What a loop device stores its bytes in: the truth, where the path in /sys may since lead to another file.
 pub(super) fn loop_backing(loop_device: &Path) -> io::Result<Identity> {
     let file = File::open(loop_device)?;
@@ -64,6 +71,12 @@ struct LoopStatus {
 
 const _: () = assert!(size_of::<LoopStatus>() == 232);
 
+nix::ioctl_none!(
+    /// NVME_IOCTL_ID
+    nvme_id,
+    b'N',
+    0x40
+);
 nix::ioctl_read_bad!(
     /// BLKSSZGET
     block_size,

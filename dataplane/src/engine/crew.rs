@@ -20,7 +20,7 @@ use crate::job::Job;
 use crate::ledger::Sharing;
 use crate::message::{ToLedger, ToPeer};
 use crate::peer::{self, Peer};
-use crate::port::uring::{Bells, Uring, Wishes};
+use crate::port::uring::{Bells, Method, Uring, Wishes};
 use crate::port::{Bell, Next, Port};
 use crate::queue::Mailbox;
 use crate::telemetry::Gauges;
@@ -164,6 +164,8 @@ impl<'a> Crew<'a> {
         let has_data_file = self.files.len() > usize::from(array.members());
         Wishes {
             files: &self.files,
+            namespaces: &[],
+            method: Method::Interrupts,
             region_bytes: usize::try_from(array.region_bytes()).expect("sized to at most 1 GiB"),
             limit: array.requests(),
             weave_pieces: if has_data_file { array.slot_chunks() as usize } else { 0 },

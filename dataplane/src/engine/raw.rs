@@ -8,6 +8,7 @@
 //! These are the threads, rings, buffers and clocks of all other work of the engine, without pages and metadata on the
 //! devices. Nothing is shared but two flags, which a turn reads.
 
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,11 +23,11 @@ use nix::sys::time::TimeVal;
 use super::volumes::client::Step;
 use super::{Config, EngineError, Handles, failed, main_port, report, sizing, threads};
 use crate::buffer::{REGION_BYTES_MAX, Region};
-use crate::device::Device;
+use crate::device::{Device, DeviceError, Namespace};
 use crate::message::Failure;
 use crate::pool::{Member, Pool};
-use crate::port::uring::{Bells, Effective, SetupError, Uring, Wishes, queue_bytes};
-use crate::port::{Bell, Next, Port};
+use crate::port::uring::{Bells, Effective, Method, SetupError, Uring, Wishes, queue_bytes};
+use crate::port::{Bell, Next, Operation, Port, Request};
 use crate::telemetry::{State, Stopwatch, TimeStates};
 
 /// What one peer does with its devices.
@@ -50,6 +51,8 @@ pub struct RawJob {
     pub region_bytes: u64,
     /// The most requests that one peer has in flight.
     pub requests: u32,
+    /// How each peer learns that requests have ended.
+    pub methods: Vec<Method>,
 }
 
 /// A run that has ended, whatever it was that ended it.
@@ -84,7 +87,7 @@ pub struct Usage {
 
 impl Usage {
     /// Of this process so far.
-    fn now() -> Usage {
+    pub fn now() -> Usage {
         let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Usage::default() };
         let count = |value: i64| u64::try_from(value).unwrap_or(0);
         let time = |time: TimeVal| Nanos(count(time.tv_sec()) * 1_000_000_000 + count(time.tv_usec()) * 1000);
@@ -97,7 +100,8 @@ impl Usage {
         }
     }
 
-    fn since(self, before: Usage) -> Usage {
+    /// What has come since.
+    pub fn since(self, before: Usage) -> Usage {
         Usage {
             user: self.user - before.user,
             system: self.system - before.system,
@@ -198,6 +202,48 @@ pub fn contents(devices: &[Device], config: &Config) -> Result<Vec<Option<String
     devices.iter().map(look).collect()
 }
 
+/// Tries each device with one read on a ring that polls: a queue that cannot be polled says so only when it is asked.
+///
+/// # Errors
+/// A sentence for the operator.
+pub fn try_polling(devices: &[Device], config: &Config) -> Result<(), EngineError> {
+    for device in devices {
+        let path = || device.path().to_owned();
+        let mut port = Uring::new(&Wishes {
+            files: &[Some(device.request_fd())],
+            namespaces: &[device.namespace()],
+            method: Method::Polling,
+            region_bytes: 4096,
+            limit: 1,
+            weave_pieces: 0,
+            origin: Instant::now(),
+            bells: Bells::new(1),
+            bell: Bell(0),
+            patience: config.hang_limit,
+        })?;
+        let operation = Operation::Read(port.region().all());
+        let request = Request { token: 0, file: 0, offset: 0, operation };
+        port.push(request).expect("the port is empty");
+        let ended = loop {
+            if let Err(source) = port.submit(Next::Event) {
+                return Err(DeviceError::Io { doing: "polling", path: path(), source }.into());
+            }
+            if let Some(ended) = port.reap() {
+                break ended.result;
+            }
+        };
+        match ended {
+            Ok(_) => {}
+            Err(libc::EOPNOTSUPP | libc::EINVAL) => return Err(DeviceError::NotPolled { path: path() }.into()),
+            Err(errno) => {
+                let source = io::Error::from_raw_os_error(errno);
+                return Err(DeviceError::Io { doing: "polling", path: path(), source }.into());
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Whether rings can register so much, and the process may lock it.
 fn fits(job: &RawJob, peers: u16) -> Result<(), sizing::SizingError> {
     let (depth, bytes) = (job.requests, job.region_bytes);
@@ -280,9 +326,13 @@ impl Crew<'_> {
     }
 
     fn port(&self, index: u16) -> Result<Uring, SetupError> {
-        let files: Vec<Option<BorrowedFd<'_>>> = self.job.devices.iter().map(|device| Some(device.as_fd())).collect();
+        let files: Vec<Option<BorrowedFd<'_>>> =
+            self.job.devices.iter().map(|device| Some(device.request_fd())).collect();
+        let namespaces: Vec<Option<Namespace>> = self.job.devices.iter().map(Device::namespace).collect();
         Uring::new(&Wishes {
             files: &files,
+            namespaces: &namespaces,
+            method: self.job.methods[usize::from(index)],
             region_bytes: usize::try_from(self.job.region_bytes).expect("at most 1 GiB"),
             limit: self.job.requests,
             weave_pieces: 0,

@@ -28,7 +28,7 @@ use crate::outcome::PoolFacts;
 use crate::pool::Pool;
 use crate::pool::volumes::{VolumeError, VolumeFacts};
 use crate::port::Bell;
-use crate::port::uring::{Bells, Effective, SetupError, Uring, Wishes, queue_bytes};
+use crate::port::uring::{Bells, Effective, Method, SetupError, Uring, Wishes, queue_bytes};
 use crate::queue::Mailbox;
 use crate::telemetry::TimeStates;
 use crate::volume::Volume;
@@ -378,6 +378,8 @@ impl Crew<'_> {
         let region_bytes = Home::<Uring>::region_bytes(&self.volume, self.options);
         Uring::new(&Wishes {
             files,
+            namespaces: &[],
+            method: Method::Interrupts,
             region_bytes: usize::try_from(region_bytes).expect("sized to at most 1 GiB"),
             limit: Home::<Uring>::requests(&self.volume, self.options),
             weave_pieces: 0,

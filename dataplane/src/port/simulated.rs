@@ -132,6 +132,17 @@ impl World {
         (faults.stalls_per_million, faults.stall_max) = (per_million, most);
     }
 
+    /// Requests take exactly these times from now on, in the order in which they are started, and again from the start of
+    /// the list.
+    pub fn latencies(&self, latencies: Vec<Nanos>) {
+        self.0.borrow_mut().faults.latencies = latencies;
+    }
+
+    /// What would end between these points in time ends at the second.
+    pub fn pause(&self, from: Nanos, to: Nanos) {
+        self.0.borrow_mut().faults.pause = Some((from, to));
+    }
+
     /// Requests to this disk that are started from now on are never answered.
     pub fn hang(&self, disk: usize) {
         self.0.borrow_mut().faults.hung.insert(disk);

@@ -24,16 +24,53 @@ use io_uring::{cqueue, opcode, squeue, types};
 use super::in_flight::{InFlight, Ticket};
 use super::{Bell, Busy, Completion, Next, Operation, Port, Request};
 use crate::buffer::{Region, Weave};
+use crate::device::Namespace;
 use ring::Ring;
 
+mod bare;
+mod command;
 #[expect(unsafe_code, reason = "hands memory to the kernel")]
 mod ring;
+
+pub use bare::Bare;
+
+/// How a ring learns that requests have ended, and who hands them over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// The device interrupts; the thread hands over by a system call.
+    #[default]
+    Interrupts,
+    /// The thread looks into the device's queue while it waits (IOPOLL). Such a ring takes nothing but transfers: no
+    /// flush, and nobody can wake its thread.
+    Polling,
+    /// A thread of the kernel hands over (SQPOLL), so that this one makes no system call while it is busy.
+    KernelThread {
+        /// The core that the kernel's thread is bound to.
+        core: Option<u32>,
+    },
+}
+
+impl Method {
+    /// The set-up flags that it stands for.
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Method::Interrupts => &[],
+            Method::Polling => &["IOPOLL"],
+            Method::KernelThread { core: None } => &["SQPOLL"],
+            Method::KernelThread { core: Some(_) } => &["SQPOLL", "SQ_AFF"],
+        }
+    }
+}
 
 /// What a port is built from.
 #[derive(Debug)]
 pub struct Wishes<'a> {
     /// The files that requests name by index; nothing is asked of one that is `None`.
     pub files: &'a [Option<BorrowedFd<'a>>],
+    /// The files that requests go to as commands to a controller, by the same index; it may be shorter.
+    pub namespaces: &'a [Option<Namespace>],
+    /// How completions are learnt of.
+    pub method: Method,
     /// Bytes of memory for requests.
     pub region_bytes: usize,
     /// The most requests in flight.
@@ -137,19 +174,25 @@ pub struct Uring {
     /// Room for the pieces of a woven request, per ticket: the kernel reads them at submission.
     pieces: Box<[libc::iovec]>,
     pieces_each: usize,
+    namespaces: Box<[Option<Namespace>]>,
+    method: Method,
     effective: Effective,
     bells: Bells,
     bell: Bell,
     origin: Instant,
     patience: Nanos,
-    polling: bool,
+    /// Whether the event ring is listened to.
+    listening: bool,
     gathering: u32,
+    /// On a ring that polls: since when nothing has ended, or zero.
+    stalled: Nanos,
 }
 
 impl Uring {
     /// Builds the rings and registers files and memory.
     pub fn new(wishes: &Wishes<'_>) -> Result<Uring, SetupError> {
-        let (mut device, granted) = Ring::device(entries(wishes.limit)).map_err(refused)?;
+        let wide = wishes.namespaces.iter().any(Option::is_some);
+        let (mut device, granted) = Ring::device(entries(wishes.limit), wishes.method, wide).map_err(refused)?;
         let event = Ring::event(EVENT_ENTRIES).map_err(refused)?;
         let bytes = wishes.region_bytes;
         let region = Region::new(bytes).map_err(|cause| SetupError::Memory { bytes, cause })?;
@@ -180,15 +223,18 @@ impl Uring {
             region,
             pieces: vec![no_piece; pieces_each * wishes.limit as usize].into_boxed_slice(),
             pieces_each,
+            namespaces: wishes.namespaces.into(),
+            method: wishes.method,
             effective,
             bells: wishes.bells.clone(),
             bell: wishes.bell,
             origin: wishes.origin,
             patience: wishes.patience,
-            polling: false,
+            listening: false,
             gathering: 1,
+            stalled: Nanos::ZERO,
         };
-        port.poll_event_ring();
+        port.listen();
         Ok(port)
     }
 
@@ -197,10 +243,15 @@ impl Uring {
         &self.effective
     }
 
-    /// Asks to be told when the event ring has something. Re-armed whenever the kernel ends it.
-    fn poll_event_ring(&mut self) {
+    /// Asks to be told when the event ring has something. Re-armed whenever the kernel ends it. A ring that polls takes no
+    /// such request.
+    fn listen(&mut self) {
+        if self.method == Method::Polling {
+            self.listening = true;
+            return;
+        }
         let poll = opcode::PollAdd::new(types::Fd(self.event.fd()), POLL_IN).multi(true).build().user_data(BELL);
-        self.polling = self.device.push(&poll);
+        self.listening = self.device.push(&poll);
     }
 
     fn entry(&mut self, ticket: Ticket, request: &Request) -> squeue::Entry {
@@ -229,6 +280,36 @@ impl Uring {
             }
             Operation::Flush => opcode::Fsync::new(file).flags(types::FsyncFlags::DATASYNC).build(),
         }
+    }
+
+    fn push_command(&mut self, ticket: Ticket, namespace: Namespace, request: &Request) -> bool {
+        let start = match request.operation {
+            Operation::Read(span) | Operation::Write(span) => self.region.address(span.offset).cast_const(),
+            _ => std::ptr::null(),
+        };
+        let file = types::Fixed(u32::from(request.file));
+        let entry = command::entry(namespace, file, request.operation, request.offset, start);
+        let entry = entry.expect("clients of namespaces read, write and flush");
+        self.device.push_command(&entry.user_data(u64::from(ticket)))
+    }
+
+    /// Hands over, and looks into the devices' queues until enough has ended or the thread is to do something else.
+    fn poll(&mut self, next: Next, least: u32) -> io::Result<()> {
+        let waits = next == Next::Event && self.in_flight.len() > 0;
+        self.device.enter(None, if waits { least } else { 0 })?;
+        if !waits || self.device.has_ended() {
+            self.stalled = Nanos::ZERO;
+            return Ok(());
+        }
+        // The kernel returns early when somebody else wants the core, so a device that hangs is noticed here.
+        let now = self.now();
+        if self.stalled == Nanos::ZERO {
+            self.stalled = now;
+        }
+        if now.since(self.stalled) < self.patience {
+            return Ok(());
+        }
+        Err(io::Error::from_raw_os_error(libc::ETIMEDOUT))
     }
 
     /// Writes the pieces of a woven request into the ticket's row. Pieces past the row's end are left out: that makes a
@@ -278,8 +359,14 @@ impl Port for Uring {
 
     fn push(&mut self, request: Request) -> Result<(), Busy> {
         let ticket = self.in_flight.enter(request, &mut self.region)?;
-        let entry = self.entry(ticket, &request).user_data(u64::from(ticket));
-        if !self.device.push(&entry) {
+        let pushed = match self.namespaces.get(usize::from(request.file)) {
+            Some(&Some(namespace)) => self.push_command(ticket, namespace, &request),
+            _ => {
+                let entry = self.entry(ticket, &request).user_data(u64::from(ticket));
+                self.device.push(&entry)
+            }
+        };
+        if !pushed {
             self.in_flight.leave(ticket, &mut self.region);
             return Err(Busy);
         }
@@ -303,10 +390,13 @@ impl Port for Uring {
     }
 
     fn submit(&mut self, next: Next) -> io::Result<()> {
-        if !self.polling {
-            self.poll_event_ring();
+        if !self.listening {
+            self.listen();
         }
         let least = std::mem::replace(&mut self.gathering, 1);
+        if self.method == Method::Polling {
+            return self.poll(next, least);
+        }
         match next {
             Next::Ready => self.device.enter(None, 0),
             Next::Event if self.in_flight.len() == 0 => self.device.enter(None, least),
@@ -333,7 +423,7 @@ impl Port for Uring {
                 BELL => {
                     while self.event.reap().is_some() {}
                     if !cqueue::more(answer.flags()) {
-                        self.poll_event_ring();
+                        self.listen();
                     }
                 }
                 RUNG => {}
@@ -341,7 +431,10 @@ impl Port for Uring {
                     let ticket = Ticket::try_from(ticket).expect("only tickets and the two marks are pushed");
                     let request = self.in_flight.leave(ticket, &mut self.region);
                     let request = request.expect("the kernel answers each request once");
-                    let result = u32::try_from(answer.result()).map_err(|_| -answer.result());
+                    let result = match self.namespaces.get(usize::from(request.file)) {
+                        Some(Some(_)) => command::outcome(answer.result(), request.operation.bytes()),
+                        _ => u32::try_from(answer.result()).map_err(|_| -answer.result()),
+                    };
                     return Some(Completion { token: request.token, result });
                 }
             }

@@ -112,8 +112,8 @@ fn directions(source: &Source<'_>) -> Option<String> {
 pub(super) fn verdict(source: &Source<'_>) -> String {
     let Some(verdict) = source.text("/verdict") else { return String::new() };
     let tone = match verdict {
-        "schedule missed" => "bad",
-        "cpu-bound" | "mixed" => "fair",
+        "schedule missed" | "throttled" => "bad",
+        "cpu-bound" | "mixed" | "polling" => "fair",
         _ => "good",
     };
     let sentence = source.text("/verdict_sentence").map_or(String::new(), |text| {

@@ -44,6 +44,10 @@ pub(super) struct Faults {
     pub(super) short_per_million: u32,
     pub(super) stalls_per_million: u32,
     pub(super) stall_max: Nanos,
+    /// What requests take, in turn and again from the start; drawn if there are none.
+    pub(super) latencies: Vec<Nanos>,
+    /// Nothing ends from the first point in time to the second.
+    pub(super) pause: Option<(Nanos, Nanos)>,
     /// By port, how many times as long its requests take.
     pub(super) slow: BTreeMap<usize, u64>,
     /// By port, after how many more calls its owner dies.
@@ -106,6 +110,8 @@ impl State {
             short_per_million: 20_000,
             stalls_per_million: 0,
             stall_max: Nanos::ZERO,
+            latencies: Vec::new(),
+            pause: None,
             slow: BTreeMap::new(),
             calls_left: BTreeMap::new(),
         };
@@ -244,6 +250,11 @@ impl State {
         let moved = self.draw_bytes(possible, errno.is_some());
         let span = if request.operation == Operation::Flush { 400_000 } else { 200_000 };
         let mut latency = Nanos(10_000 + self.random.below(span) + u64::from(bytes) / 4);
+        if !self.faults.latencies.is_empty() {
+            let count = self.faults.latencies.len() as u64;
+            let turn = usize::try_from((self.steps - 1) % count).expect("less than the length of a list");
+            latency = self.faults.latencies[turn];
+        }
         latency.0 *= self.faults.slow.get(&port).copied().unwrap_or(1);
         if self.faults.stalls_per_million > 0 && self.random.chance(self.faults.stalls_per_million) {
             latency += Nanos(self.random.below(self.faults.stall_max.0));
@@ -252,7 +263,11 @@ impl State {
             self.faults.hung.extend(disk);
         }
         let hangs = disk.is_some_and(|disk| self.faults.hung.contains(&disk));
-        let due = if hangs { NEVER } else { self.now + latency };
+        let due = match self.faults.pause {
+            _ if hangs => NEVER,
+            Some((from, to)) if (from..to).contains(&(self.now + latency)) => to,
+            _ => self.now + latency,
+        };
         Fate { moved, result: errno.map_or(Ok(moved), Err), due, refused: false }
     }
 

@@ -3,21 +3,54 @@
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
 
 use bireme_control::units::Nanos;
-use io_uring::{Builder, IoUring, Probe, cqueue, squeue};
+use io_uring::{Builder, IoUring, Probe, Submitter, cqueue, squeue};
 
+use super::Method;
 use crate::buffer::Region;
 use crate::port::GATHER_TIME;
 
 /// A ring that one thread uses.
 pub(super) struct Ring {
-    ring: IoUring,
+    queues: Queues,
+    /// A thread of the kernel takes what is queued (SQPOLL).
+    served: bool,
     /// The ring's index among the registered rings of a thread; the kernel then need not look its descriptor up.
     registered: Option<(libc::c_int, ThreadId)>,
     known: Probe,
     /// Whether a sleep can be for several completions and end early with fewer (IORING_FEAT_MIN_TIMEOUT).
     gathers: bool,
+}
+
+/// The queues of a ring, with entries of the usual size, or with room for commands to NVMe controllers.
+enum Queues {
+    Narrow(IoUring),
+    Wide(IoUring<squeue::Entry128, cqueue::Entry32>),
+}
+
+impl Queues {
+    fn submitter(&self) -> Submitter<'_> {
+        match self {
+            Queues::Narrow(ring) => ring.submitter(),
+            Queues::Wide(ring) => ring.submitter(),
+        }
+    }
+
+    /// Shows the kernel what was queued; how much of it the kernel has not taken, and whether its thread sleeps, if there
+    /// is one.
+    fn sync(&mut self, served: bool) -> (usize, bool) {
+        match self {
+            Queues::Narrow(ring) => state(ring.submission(), served),
+            Queues::Wide(ring) => state(ring.submission(), served),
+        }
+    }
+}
+
+fn state<S: squeue::EntryMarker>(mut queue: squeue::SubmissionQueue<'_, S>, served: bool) -> (usize, bool) {
+    queue.sync();
+    (queue.len(), served && queue.need_wakeup())
 }
 
 /// The flags that the kernel took and refused, by name.
@@ -34,39 +67,45 @@ impl std::fmt::Debug for Ring {
 }
 
 impl Ring {
-    /// A ring for devices with the newest flags that the kernel takes.
-    pub(super) fn device(entries: u32) -> io::Result<(Ring, Granted)> {
-        let build = |wanted: &[bool; FLAGS.len()]| {
-            let mut builder = IoUring::builder();
-            builder.dontfork().setup_clamp().setup_cqsize(entries * 2);
-            for (flag, _) in FLAGS.iter().zip(wanted).filter(|(_, wanted)| **wanted) {
-                (flag.set)(&mut builder);
-            }
-            builder.build(entries)
+    /// A ring for devices with the newest flags that the kernel takes; `wide` for commands to NVMe controllers.
+    pub(super) fn device(entries: u32, method: Method, wide: bool) -> io::Result<(Ring, Granted)> {
+        let flags: Vec<Flag> = FLAGS.into_iter().filter(|flag| flag.suits(method)).collect();
+        let (queues, wanted) = match wide {
+            false => negotiate(flags.len(), |wanted| build(entries, method, &flags, wanted).map(Queues::Narrow))?,
+            true => negotiate(flags.len(), |wanted| build(entries, method, &flags, wanted).map(Queues::Wide))?,
         };
-        let (ring, wanted) = negotiate(build)?;
-        let names = |kept: bool| FLAGS.iter().zip(wanted).filter(move |(_, w)| *w == kept).map(|(flag, _)| flag.name);
-        let granted = ["CLAMP", "CQSIZE"].into_iter().chain(names(true)).collect();
-        Ok((Ring::over(ring)?, Granted { granted, refused: names(false).collect() }))
+        let names = |kept: bool| {
+            flags.iter().zip(&wanted).filter(move |(_, wanted)| **wanted == kept).map(|(flag, _)| flag.name())
+        };
+        let wide_names: &[&str] = if wide { &["SQE128", "CQE32"] } else { &[] };
+        let always = ["CLAMP", "CQSIZE"].iter().chain(wide_names).chain(method.flags()).copied();
+        let granted = Granted { granted: always.chain(names(true)).collect(), refused: names(false).collect() };
+        Ok((Ring::over(queues, matches!(method, Method::KernelThread { .. }))?, granted))
     }
 
     /// A ring that only receives messages. Its task work is not deferred: others poll it.
     pub(super) fn event(entries: u32) -> io::Result<Ring> {
         let mut builder = IoUring::builder();
         builder.dontfork().setup_clamp();
-        Ring::over(builder.build(entries)?)
+        Ring::over(Queues::Narrow(builder.build(entries)?), false)
     }
 
-    fn over(ring: IoUring) -> io::Result<Ring> {
+    fn over(queues: Queues, served: bool) -> io::Result<Ring> {
         let mut known = Probe::new();
-        ring.submitter().register_probe(&mut known)?;
-        let gathers = ring.params().is_feature_min_timeout();
-        Ok(Ring { ring, registered: None, known, gathers })
+        queues.submitter().register_probe(&mut known)?;
+        let gathers = match &queues {
+            Queues::Narrow(ring) => ring.params().is_feature_min_timeout(),
+            Queues::Wide(ring) => ring.params().is_feature_min_timeout(),
+        };
+        Ok(Ring { queues, served, registered: None, known, gathers })
     }
 
     /// The ring's descriptor, for messages and polls.
     pub(super) fn fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
+        match &self.queues {
+            Queues::Narrow(ring) => ring.as_raw_fd(),
+            Queues::Wide(ring) => ring.as_raw_fd(),
+        }
     }
 
     /// Whether the kernel has an opcode.
@@ -77,20 +116,20 @@ impl Ring {
     /// Registers a region as buffer 0.
     pub(super) fn register_buffer(&mut self, region: &Region) -> io::Result<()> {
         // SAFETY: the region's owner keeps it longer than this ring: the field order of `Uring` drops the rings first.
-        unsafe { self.ring.submitter().register_buffers(&[region.iovec()]) }
+        unsafe { self.queues.submitter().register_buffers(&[region.iovec()]) }
     }
 
     /// Registers files; requests name them by their place in the slice.
     pub(super) fn register_files(&mut self, files: &[RawFd]) -> io::Result<()> {
-        self.ring.submitter().register_files(files)
+        self.queues.submitter().register_files(files)
     }
 
     /// Gives files and memory back now. The kernel takes a ring apart some time after it was closed: a claim on a block
     /// device would outlive the process by up to a second, and the next ring would find the limit of locked memory used.
     pub(super) fn unregister(&mut self) {
         // There may be none, and nothing can be done about an error.
-        let _ = self.ring.submitter().unregister_files();
-        let _ = self.ring.submitter().unregister_buffers();
+        let _ = self.queues.submitter().unregister_files();
+        let _ = self.queues.submitter().unregister_buffers();
         self.unregister_itself();
     }
 
@@ -125,18 +164,30 @@ impl Ring {
     pub(super) fn push(&mut self, entry: &squeue::Entry) -> bool {
         // SAFETY: the memory an entry names is a lent span of the region, which `Region` keeps mapped until it is given
         // back, or a row of pieces that lives as long as the port; the files are registered or open rings.
-        unsafe { self.ring.submission().push(entry) }.is_ok()
+        unsafe {
+            match &mut self.queues {
+                Queues::Narrow(ring) => ring.submission().push(entry).is_ok(),
+                Queues::Wide(ring) => ring.submission().push(&entry.clone().into()).is_ok(),
+            }
+        }
+    }
+
+    /// Queues a command to an NVMe controller. `false`: the submission queue is full, or the ring is not wide.
+    pub(super) fn push_command(&mut self, entry: &squeue::Entry128) -> bool {
+        let Queues::Wide(ring) = &mut self.queues else { return false };
+        // SAFETY: as in `push`; the command itself lies in the entry.
+        unsafe { ring.submission().push(entry).is_ok() }
     }
 
     /// Hands over what was pushed, and waits for `least` completions, or for one after [`GATHER_TIME`], no longer than
-    /// `patience`. Being interrupted, out
-    /// of patience, or asked to reap first is no error.
+    /// `patience`. Being interrupted, out of patience, or asked to reap first is no error.
     pub(super) fn enter(&mut self, patience: Option<Nanos>, least: u32) -> io::Result<()> {
-        let queued = {
-            let mut queue = self.ring.submission();
-            queue.sync();
-            u32::try_from(queue.len()).expect("a queue holds at most 2^15 entries")
-        };
+        let (queued, asleep) = self.queues.sync(self.served);
+        let queued = u32::try_from(queued).expect("a queue holds at most 2^15 entries");
+        if self.served && !asleep && (least == 0 || self.spin()) {
+            return Ok(());
+        }
+        let wake = if asleep { ENTER_SQ_WAKEUP } else { 0 };
         let time = patience.map(|nanos| Timespec { secs: nanos.0 / 1_000_000_000, nanos: nanos.0 % 1_000_000_000 });
         let waiting = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
         let (least, min_wait_usec) = if least > 1 && self.gathers { (least, GATHER_USEC) } else { (least.min(1), 0) };
@@ -153,7 +204,7 @@ impl Ring {
                 ring,
                 queued,
                 least,
-                ENTER_GETEVENTS | ENTER_EXT_ARG | flag,
+                ENTER_GETEVENTS | ENTER_EXT_ARG | flag | wake,
                 &raw const argument,
                 size_of::<GetEvents>(),
             )
@@ -168,60 +219,106 @@ impl Ring {
         }
     }
 
+    /// Looks for a completion for a moment, as the kernel's thread brings them without a system call of this one.
+    fn spin(&mut self) -> bool {
+        let start = Instant::now();
+        loop {
+            if self.has_ended() {
+                return true;
+            }
+            if start.elapsed() >= SPIN_TIME {
+                return false;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
     /// Whether there is a completion to reap.
     pub(super) fn has_ended(&mut self) -> bool {
-        !self.ring.completion().is_empty()
+        match &mut self.queues {
+            Queues::Narrow(ring) => !ring.completion().is_empty(),
+            Queues::Wide(ring) => !ring.completion().is_empty(),
+        }
     }
 
     /// The next completion.
     pub(super) fn reap(&mut self) -> Option<cqueue::Entry> {
-        self.ring.completion().next()
+        match &mut self.queues {
+            Queues::Narrow(ring) => ring.completion().next(),
+            Queues::Wide(ring) => ring.completion().next().map(cqueue::Entry::from),
+        }
     }
 }
 
-struct Flag {
-    name: &'static str,
-    set: fn(&mut Builder),
+/// One attempt at a ring with those of the flags that are wanted.
+fn build<S: squeue::EntryMarker, C: cqueue::EntryMarker>(
+    entries: u32,
+    method: Method,
+    flags: &[Flag],
+    wanted: &[bool],
+) -> io::Result<IoUring<S, C>> {
+    let mut builder = IoUring::builder();
+    builder.dontfork().setup_clamp().setup_cqsize(entries * 2);
+    match method {
+        Method::Interrupts => {}
+        Method::Polling => {
+            builder.setup_iopoll();
+        }
+        Method::KernelThread { core } => {
+            builder.setup_sqpoll(SERVED_IDLE_MS);
+            if let Some(core) = core {
+                builder.setup_sqpoll_cpu(core);
+            }
+        }
+    }
+    flags.iter().zip(wanted).filter(|(_, wanted)| **wanted).for_each(|(flag, _)| flag.set(&mut builder));
+    builder.build(entries)
+}
+
+/// Set-up flags that a kernel may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flag {
+    SubmitAll,
+    CoopTaskrun,
+    SingleIssuer,
+    DeferTaskrun,
+    NoSqarray,
 }
 
 /// Oldest first: the kernel that lacks one lacks those after it.
-const FLAGS: [Flag; 5] = [
-    Flag {
-        name: "SUBMIT_ALL",
-        set: |b| {
-            b.setup_submit_all();
-        },
-    },
-    Flag {
-        name: "COOP_TASKRUN",
-        set: |b| {
-            b.setup_coop_taskrun();
-        },
-    },
-    Flag {
-        name: "SINGLE_ISSUER",
-        set: |b| {
-            b.setup_single_issuer();
-        },
-    },
-    Flag {
-        name: "DEFER_TASKRUN",
-        set: |b| {
-            b.setup_defer_taskrun();
-        },
-    },
-    Flag {
-        name: "NO_SQARRAY",
-        set: |b| {
-            b.setup_no_sqarray();
-        },
-    },
-];
+const FLAGS: [Flag; 5] = [Flag::SubmitAll, Flag::CoopTaskrun, Flag::SingleIssuer, Flag::DeferTaskrun, Flag::NoSqarray];
+
+impl Flag {
+    const fn name(self) -> &'static str {
+        match self {
+            Flag::SubmitAll => "SUBMIT_ALL",
+            Flag::CoopTaskrun => "COOP_TASKRUN",
+            Flag::SingleIssuer => "SINGLE_ISSUER",
+            Flag::DeferTaskrun => "DEFER_TASKRUN",
+            Flag::NoSqarray => "NO_SQARRAY",
+        }
+    }
+
+    /// The kernel's thread has its own task work: how that of this thread is run does not apply to it.
+    fn suits(self, method: Method) -> bool {
+        !matches!(method, Method::KernelThread { .. }) || !matches!(self, Flag::CoopTaskrun | Flag::DeferTaskrun)
+    }
+
+    fn set<S: squeue::EntryMarker, C: cqueue::EntryMarker>(self, builder: &mut Builder<S, C>) {
+        match self {
+            Flag::SubmitAll => builder.setup_submit_all(),
+            Flag::CoopTaskrun => builder.setup_coop_taskrun(),
+            Flag::SingleIssuer => builder.setup_single_issuer(),
+            Flag::DeferTaskrun => builder.setup_defer_taskrun(),
+            Flag::NoSqarray => builder.setup_no_sqarray(),
+        };
+    }
+}
 
 /// Tries all flags, drops the newest first until the kernel agrees, then adds the dropped ones back singly.
-fn negotiate<R>(build: impl Fn(&[bool; FLAGS.len()]) -> io::Result<R>) -> io::Result<(R, [bool; FLAGS.len()])> {
-    let mut wanted = [true; FLAGS.len()];
-    let mut newest = FLAGS.len();
+fn negotiate<R>(count: usize, build: impl Fn(&[bool]) -> io::Result<R>) -> io::Result<(R, Vec<bool>)> {
+    let mut wanted = vec![true; count];
+    let mut newest = count;
     let mut ring = loop {
         match build(&wanted) {
             Ok(ring) => break ring,
@@ -232,8 +329,8 @@ fn negotiate<R>(build: impl Fn(&[bool; FLAGS.len()]) -> io::Result<R>) -> io::Re
             Err(error) => return Err(error),
         }
     };
-    for index in newest..FLAGS.len() {
-        let mut more = wanted;
+    for index in newest..count {
+        let mut more = wanted.clone();
         more[index] = true;
         if let Ok(better) = build(&more) {
             (ring, wanted) = (better, more);
@@ -271,8 +368,14 @@ const GATHER_USEC: u32 = (GATHER_TIME.0 / 1000) as u32;
 const REGISTER_RING_FDS: libc::c_uint = 20;
 const UNREGISTER_RING_FDS: libc::c_uint = 21;
 const ENTER_GETEVENTS: libc::c_uint = 1;
+const ENTER_SQ_WAKEUP: libc::c_uint = 1 << 1;
 const ENTER_EXT_ARG: libc::c_uint = 1 << 3;
 const ENTER_REGISTERED_RING: libc::c_uint = 1 << 4;
+
+/// How long the kernel's thread looks for more before it sleeps, in milliseconds.
+const SERVED_IDLE_MS: u32 = 1000;
+/// How long this thread looks for what that one brings before it sleeps.
+const SPIN_TIME: Duration = Duration::from_micros(20);
 
 #[cfg(test)]
 mod tests {
@@ -281,10 +384,10 @@ mod tests {
     #[test]
     fn a_kernel_that_lacks_one_flag_keeps_the_others() {
         for lacking in 0..FLAGS.len() {
-            let build = |wanted: &[bool; FLAGS.len()]| {
+            let build = |wanted: &[bool]| {
                 if wanted[lacking] { Err(io::Error::from_raw_os_error(libc::EINVAL)) } else { Ok(()) }
             };
-            let ((), wanted) = negotiate(build).expect("a ring without the flag");
+            let ((), wanted) = negotiate(FLAGS.len(), build).expect("a ring without the flag");
             for (index, kept) in wanted.into_iter().enumerate() {
                 assert_eq!(kept, index != lacking, "flag {index} on a kernel without flag {lacking}");
             }
@@ -293,7 +396,7 @@ mod tests {
 
     #[test]
     fn an_error_that_is_no_refusal_of_flags_is_returned() {
-        let build = |_: &[bool; FLAGS.len()]| Err::<(), _>(io::Error::from_raw_os_error(libc::EPERM));
-        assert_eq!(negotiate(build).expect_err("not permitted").raw_os_error(), Some(libc::EPERM));
+        let build = |_: &[bool]| Err::<(), _>(io::Error::from_raw_os_error(libc::EPERM));
+        assert_eq!(negotiate(FLAGS.len(), build).expect_err("not permitted").raw_os_error(), Some(libc::EPERM));
     }
 }

@@ -22,8 +22,23 @@ fn port(files: &[BorrowedFd<'_>], bells: &Bells, bell: Bell) -> Uring {
 }
 
 fn port_with_gaps(files: &[Option<BorrowedFd<'_>>], bells: &Bells, bell: Bell) -> Uring {
+    port_by(Method::Interrupts, files, bells, bell)
+}
+
+fn port_by(method: Method, files: &[Option<BorrowedFd<'_>>], bells: &Bells, bell: Bell) -> Uring {
     let (origin, bells, patience) = (Instant::now(), bells.clone(), Nanos::from_secs(30));
-    let wishes = Wishes { files, region_bytes: 1 << 20, limit: 8, weave_pieces: 64, origin, bells, bell, patience };
+    let wishes = Wishes {
+        files,
+        namespaces: &[],
+        method,
+        region_bytes: 1 << 20,
+        limit: 8,
+        weave_pieces: 64,
+        origin,
+        bells,
+        bell,
+        patience,
+    };
     Uring::new(&wishes).expect("a kernel with io_uring")
 }
 
@@ -52,6 +67,39 @@ fn what_is_written_is_read_back() {
     assert_eq!(one(&mut port, 0, 1, Operation::Write(out)), Err(libc::EINVAL), "O_DIRECT refuses byte 1");
     assert_eq!(one(&mut port, 1, 0, Operation::Read(back)), Err(libc::EBADF), "there is no file 1");
     assert_eq!(port.in_flight(), 0);
+}
+
+#[test]
+fn a_thread_of_the_kernel_hands_over_and_is_woken_when_it_sleeps() {
+    let file = file(1 << 20);
+    let mut port = port_by(Method::KernelThread { core: None }, &[Some(file.as_fd())], &Bells::new(1), Bell(0));
+    let effective = port.effective().clone();
+    assert!(effective.device_flags.contains(&"SQPOLL"), "{effective:?}");
+    assert!(!effective.device_flags.contains(&"DEFER_TASKRUN"), "the thread's task work is its own: {effective:?}");
+    let (out, back) = (Span::new(0, 4096), Span::new(8192, 4096));
+    for round in 0u8..3 {
+        port.region_mut().bytes_mut(out).fill(round);
+        assert_eq!(one(&mut port, 0, 4096, Operation::Write(out)), Ok(4096));
+        assert_eq!(one(&mut port, 0, 4096, Operation::Read(back)), Ok(4096));
+        assert_eq!(port.region().bytes(out), port.region().bytes(back));
+        // It sleeps after a second without work.
+        let until = port.now() + Nanos::from_millis(1300);
+        while round < 1 && port.now() < until {
+            port.submit(Next::At(until)).expect("a ring that works");
+        }
+    }
+}
+
+#[test]
+fn a_ring_that_polls_says_that_a_file_has_no_queue_to_poll() {
+    let file = file(1 << 20);
+    // A hole is read without asking a device.
+    let mut plain = port(&[file.as_fd()], &Bells::new(1), Bell(0));
+    plain.region_mut().bytes_mut(Span::new(0, 4096)).fill(7);
+    assert_eq!(one(&mut plain, 0, 0, Operation::Write(Span::new(0, 4096))), Ok(4096));
+    let mut port = port_by(Method::Polling, &[Some(file.as_fd())], &Bells::new(1), Bell(0));
+    assert!(port.effective().device_flags.contains(&"IOPOLL"));
+    assert_eq!(one(&mut port, 0, 0, Operation::Read(Span::new(0, 4096))), Err(libc::EOPNOTSUPP));
 }
 
 /// The kernel has sixteen places for registered rings of a thread, and keeps a ring open that has one.
@@ -175,8 +223,18 @@ fn waiting_on_the_spot_ends_when_patience_does() {
     let (reader, _writer) = std::io::pipe().expect("a pipe");
     let (origin, bells, patience) = (Instant::now(), Bells::new(1), Nanos::from_millis(50));
     let files = [Some(reader.as_fd())];
-    let wishes =
-        Wishes { files: &files, region_bytes: 4096, limit: 2, weave_pieces: 0, origin, bells, bell: Bell(0), patience };
+    let wishes = Wishes {
+        files: &files,
+        namespaces: &[],
+        method: Method::Interrupts,
+        region_bytes: 4096,
+        limit: 2,
+        weave_pieces: 0,
+        origin,
+        bells,
+        bell: Bell(0),
+        patience,
+    };
     let mut port = Uring::new(&wishes).expect("a kernel with io_uring");
     let read = Request { token: 7, file: 0, offset: u64::MAX, operation: Operation::Read(Span::new(0, 512)) };
     port.push(read).expect("a free place");
