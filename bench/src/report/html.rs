@@ -21,6 +21,7 @@ mod rates;
 mod source;
 mod states;
 mod summary;
+mod sweep;
 mod text;
 
 /// The page.
@@ -31,6 +32,7 @@ pub fn to_html(report: &Value) -> String {
         summary::header(&source),
         summary::cards(&source),
         summary::verdict(&source),
+        sweep::section(&source),
         rates::section(&source, &moments, together),
         curves::section(&source),
         summary::latencies(&source),

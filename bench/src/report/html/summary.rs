@@ -12,6 +12,7 @@ pub(super) fn title(source: &Source<'_>) -> String {
     let options = source.jobs().first().map(|job| &job["job options"]);
     let option = |name: &str| options.and_then(|options| options[name].as_str());
     match source.kind() {
+        kind @ ("sweep" | "latency target") => format!("{kind} of {}", source.text("/rw").unwrap_or("rates")),
         "" | "device" | "array" => {
             let what = source.text("/rw").or_else(|| option("rw")).unwrap_or("a run");
             let size = option("bs").map(str::to_owned).or_else(|| source.number("/block_bytes").map(|n| n.to_string()));
@@ -31,7 +32,7 @@ fn bytes(text: &str) -> String {
 pub(super) fn header(source: &Source<'_>) -> String {
     let tool = match source.kind() {
         "" => source.whole["fio version"].as_str().unwrap_or("report"),
-        "device" => "Bireme bench-device",
+        "device" | "sweep" | "latency target" => "Bireme bench-device",
         "array" => "Bireme bench-array",
         _ => "Bireme",
     };

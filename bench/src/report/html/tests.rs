@@ -89,6 +89,21 @@ fn what_a_report_lacks_is_left_out() {
 }
 
 #[test]
+fn a_sweep_is_drawn_by_rate() {
+    let run = |rate: u64, nanos: u64| json!({ "asked_per_s": rate, "achieved_per_s": rate, "p50_ns": nanos, "p99_ns": 3 * nanos, "p99_9_ns": 9 * nanos });
+    let closed = json!({ "asked_per_s": null, "achieved_per_s": 40_000, "p50_ns": 7 });
+    let sweep = json!({ "kind": "sweep", "rw": "randread", "best_per_s": 20_000.0,
+        "runs": [closed, run(30_000, 9_000_000), run(10_000, 100_000), run(20_000, 200_000)] });
+    let page = to_html(&sweep);
+    for part in
+        ["<h1>sweep of randread</h1>", "Response time by rate", "knee: 20,000 per second", "<th>30,000</th>", "900 µs"]
+    {
+        assert!(page.contains(part), "{part} is missing:\n{page}");
+    }
+    assert!(!page.contains("40,000") && page.find("<th>10,000</th>") < page.find("<th>20,000</th>"));
+}
+
+#[test]
 fn a_report_of_fio_is_drawn_too() {
     let clat = json!({ "N": 100, "max": 900, "mean": 20.5, "percentile": { "50.000000": 10, "90.000000": 20, "99.000000": 50, "99.900000": 80 } });
     let page = to_html(
