@@ -6,6 +6,7 @@
 //!
 //! The peers are those of the data plane: the same threads, rings, buffers and clocks.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use self::load::{Data, Load};
 use self::recorder::{Direction, Exchange, Interval, Recorder};
 use self::series::{Figures, Moment, Series};
 use self::steady::Steady;
+use self::watch::Watch;
 use self::workload::{Part, Workload};
 use crate::environment::Environment;
 use crate::throttled;
@@ -42,7 +44,9 @@ mod fio_json;
 mod hdr;
 mod job;
 mod journal;
+mod live;
 mod load;
+mod metrics;
 mod opening;
 mod options;
 mod owed;
@@ -52,10 +56,12 @@ mod series;
 mod steady;
 mod sweep;
 mod verdict;
+mod watch;
 mod workload;
 
 pub use options::{Content, Options, Pattern};
 pub use steady::Criterion;
+pub use watch::Watching;
 
 /// Does what the line says: one measurement, the jobs of a file one after another, or the check of a journal. `line` is what
 /// the options were read from.
@@ -113,17 +119,23 @@ pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String>
         methods: options.methods(),
     };
     let mut outputs = Outputs::new(options)?;
-    let mut steady = options.steady.map(Steady::new);
+    let steady = options.steady.map(|criterion| RefCell::new(Steady::new(criterion)));
     let sink = |moment: &Moment, all: &Interval| {
         outputs.add(moment, all);
-        if let Some(steady) = &mut steady {
-            steady.add(moment);
-            shared.enough.fetch_or(steady.reached().is_some(), Ordering::Relaxed);
+        if let Some(steady) = &steady {
+            steady.borrow_mut().add(moment);
+            shared.enough.fetch_or(steady.borrow().reached().is_some(), Ordering::Relaxed);
         }
     };
     let mut series = Series::new(options.peers, options.interval, Box::new(sink));
+    let mut watch = Watch::new(options, &load)?;
     let mut look = || {
-        while shared.exchange.take(|interval| series.add(interval)) {}
+        while shared.exchange.take(|interval| {
+            series.add(interval);
+            watch.add(interval);
+        }) {}
+        watch.steady(steady.as_ref().map(|steady| steady.borrow().sentence()));
+        watch.tick();
         if let Some(journal) = &mut journal {
             journal.drain();
         }
@@ -131,8 +143,10 @@ pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String>
     let held_back = throttled::held_back();
     let ran = raw::drive(&job, &config, &handles, clients, TICK, &mut look).map_err(sentence)?;
     let held_back = throttled::held_back().since(held_back);
+    drop(watch);
     series.finish();
     let series = series.into_figures();
+    let steady = steady.map(RefCell::into_inner);
     outputs.finish()?;
     journal.map_or(Ok(()), Journal::finish)?;
     let verified = verified(&ran, &options.devices)?;
@@ -291,9 +305,7 @@ fn verified(ran: &Ran<Workload>, paths: &[PathBuf]) -> Result<Option<Verified>, 
 fn parts(options: &Options, load: &Load, devices: &[Device]) -> Result<Vec<Vec<Part>>, String> {
     let (peers, count) = (usize::from(options.peers), devices.len());
     let of_peer = |peer: usize| {
-        let own =
-            (0..count).filter(|device| if peers > count { peer % count == *device } else { device % peers == peer });
-        let parts = own.map(|index| {
+        let parts = share(peer, peers, count).map(|index| {
             let device = &devices[index];
             // Who else works on it, and which of them this one is.
             let (rank, sharing) = if peers > count { (peer / count, (peers - index).div_ceil(count)) } else { (0, 1) };
@@ -309,6 +321,11 @@ fn parts(options: &Options, load: &Load, devices: &[Device]) -> Result<Vec<Vec<P
         parts.collect()
     };
     (0..peers).map(of_peer).collect()
+}
+
+/// The devices that a peer works on.
+fn share(peer: usize, peers: usize, devices: usize) -> impl Iterator<Item = usize> {
+    (0..devices).filter(move |device| if peers > devices { peer % devices == *device } else { device % peers == peer })
 }
 
 fn handles() -> Result<Handles, String> {

@@ -5,6 +5,7 @@
 //! - [`balance`]: the strategies of balance against each other.
 //! - [`mod@device`]: devices under a load. [`ladder`]: what each layer costs.
 //! - [`parity`]: parity and checksums on one core, beside ISA-L; its `isal` is the only unsafe code here.
+//! - [`mod@compare`]: whether two sets of runs differ. [`display`]: the line that says how a run goes.
 //! - [`throttled`]: limits on CPU time that were felt.
 //! - [`size`], [`duration`]: sizes and times as operators write them. [`peer_rate`]: rates of single peers.
 //! - [`versus`]: the same bytes through fio and Bireme in turn.
@@ -12,7 +13,9 @@
 pub mod array;
 pub mod balance;
 mod blkio;
+pub mod compare;
 pub mod device;
+pub mod display;
 pub mod duration;
 pub mod environment;
 pub mod ladder;

@@ -1,8 +1,9 @@
 //! An outcome for people and for programs.
 //!
 //! [`to_table`] is what an operator reads, [`to_json`] what programs read; `bench/docs/json.md` explains the latter.
-//! [`to_svg`] is the balance between the peers as a picture.
+//! [`to_svg`] is the balance between the peers as a picture, [`to_html`] a page made from the JSON of any run.
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use bireme_dataplane::outcome::Outcome;
@@ -12,12 +13,16 @@ use crate::environment::Environment;
 
 mod balance;
 pub mod columns;
+mod curve;
+mod html;
 mod picture;
 #[cfg(test)]
 mod sample;
 mod table;
 
 pub use columns::Columns;
+pub(crate) use curve::curve;
+pub use html::to_html;
 pub use picture::to_svg;
 pub use table::to_table;
 pub(crate) use table::{heading, paragraphs, surroundings};
@@ -49,11 +54,27 @@ pub fn give(table: &str, json: &Value, file: Option<&Path>) -> Result<(), String
         Some(path) if path == Path::new("-") => print!("{json}"),
         Some(path) => {
             print!("{table}");
-            std::fs::write(path, json).map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+            store(path, &json)?;
         }
         None => print!("{table}"),
     }
     Ok(())
+}
+
+/// Stores the page that [`to_html`] makes of the JSON.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn give_html(json: &Value, file: &Path) -> Result<(), String> {
+    store(file, &to_html(json))
+}
+
+fn store(path: &Path, text: &str) -> Result<(), String> {
+    let cannot = |why: &dyn std::fmt::Display| format!("{} cannot be written: {why}", path.display());
+    if std::fs::metadata(path).is_ok_and(|facts| facts.file_type().is_block_device()) {
+        return Err(cannot(&"it is a device, whose data would be lost; name a file"));
+    }
+    std::fs::write(path, text).map_err(|error| cannot(&error))
 }
 
 /// Rounded down; 0 when no time has passed.

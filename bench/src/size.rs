@@ -54,13 +54,20 @@ pub fn print_rate(bytes_per_second: f64) -> String {
     if mib >= 10_240.0 { format!("{} GiB/s", digits(mib / 1024.0)) } else { format!("{} MiB/s", digits(mib)) }
 }
 
+/// A number of things with few digits: `950`, `312k`, `1.25M`.
+pub fn print_count(value: f64) -> String {
+    // What would be rounded up to a thousand is one of the next unit.
+    let (scale, unit) = THOUSANDS.into_iter().find(|(scale, _)| value >= scale * 0.9995).unwrap_or((1.0, ""));
+    format!("{}{unit}", digits(value / scale))
+}
+
 /// Bytes per second; 0 when no time has passed.
 pub fn rate(bytes: u64, elapsed: Nanos) -> f64 {
     if elapsed == Nanos::ZERO { 0.0 } else { bytes as f64 * 1e9 / elapsed.0 as f64 }
 }
 
 /// At least three significant digits, without zeros behind the point.
-fn digits(value: f64) -> String {
+pub(crate) fn digits(value: f64) -> String {
     let places = if value < 9.995 {
         2
     } else if value < 99.95 {
@@ -72,6 +79,7 @@ fn digits(value: f64) -> String {
     if places == 0 { text } else { text.trim_end_matches('0').trim_end_matches('.').to_owned() }
 }
 
+const THOUSANDS: [(f64, &str); 3] = [(1e9, "G"), (1e6, "M"), (1e3, "k")];
 const UNITS: [(u64, &str); 4] = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
 
 #[cfg(test)]
@@ -106,6 +114,8 @@ mod tests {
         for (bytes, want) in cases {
             assert_eq!(print(bytes), want);
         }
+        let counts = [0.0, 12.4, 950.0, 999.9, 312_456.0, 1_250_000.0, 3e12].map(print_count);
+        assert_eq!(counts, ["0", "12.4", "950", "1k", "312k", "1.25M", "3000G"]);
         assert_eq!(print_rate(rate(1 << 30, Nanos::from_millis(500))), "2048 MiB/s");
         assert_eq!(print_rate(rate(64 << 30, Nanos::from_secs(2))), "32 GiB/s");
         assert_eq!(print_rate(rate(1, Nanos::ZERO)), "0 MiB/s");

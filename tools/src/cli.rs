@@ -7,11 +7,13 @@ use bireme_control::units::Nanos;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
 mod array;
+mod compare;
 mod raid;
 mod sharing;
 mod volume;
 
 pub use array::{Array, ArrayCreate, ArrayFail, ArrayMend, ArrayReplace, ArrayShow};
+pub use compare::{Compare, Report};
 pub use raid::{Number, Raid};
 pub use sharing::{Balance, Sharing};
 pub use volume::{Volume, VolumeCreate, VolumeDelete, VolumeDump, VolumeList, VolumeTuning, VolumeWrite, Which};
@@ -40,6 +42,10 @@ pub enum Command {
     /// Make arrays, look at them, and fail and replace their members.
     #[command(subcommand)]
     Array(Array),
+    /// Say whether runs are the same, faster or slower than others, and how sure that is: reports of Bireme or fio.
+    Compare(Compare),
+    /// Draw the JSON of a run that has ended.
+    Report(Report),
     /// Loop devices for trying things out.
     #[command(subcommand)]
     Lab(Lab),
@@ -147,7 +153,8 @@ pub struct Tuning {
 /// Where reports go, beside the table on standard output.
 #[derive(Args, Debug)]
 pub struct Reports {
-    /// Write the report files into this directory: the table, the JSON, and the balance between peers as a picture.
+    /// Write the report files into this directory: the table, the JSON, a page for a browser, and the balance between peers as
+    /// a picture.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Write the JSON to this file; "-" is standard output, in place of the table.
@@ -269,6 +276,19 @@ mod tests {
     }
 
     #[test]
+    fn a_comparison_takes_two_files_or_two_sides() {
+        let compare = |line: &str| match parse(line).expect(line).command {
+            Command::Compare(compare) => {
+                (compare.files.len(), compare.base.len(), compare.new.len(), compare.fail_on_regression)
+            }
+            _ => panic!("a comparison"),
+        };
+        assert_eq!(compare("bireme compare a b"), (2, 0, 0, None));
+        assert_eq!(compare("bireme compare --base a b --new c d e --fail-on-regression"), (0, 2, 3, Some(5.0)));
+        assert_eq!(compare("bireme compare --fail-on-regression=2.5% a b"), (2, 0, 0, Some(2.5)));
+    }
+
+    #[test]
     fn bad_lines_are_answered_with_what_to_write() {
         #[rustfmt::skip]
         let cases = [
@@ -282,6 +302,10 @@ mod tests {
             ("bireme offload --size 1GiB --peers 0", "0 is not in 1.."),
             ("bireme restore --device a", "<--output <FILE>|--verify>"),
             ("bireme lab up --block 1024", "write 512 or 4096"),
+            ("bireme compare", "the following required arguments"),
+            ("bireme compare a", "2 values required"),
+            ("bireme compare --base a", "--new"),
+            ("bireme compare a b --fail-on-regression=x", "is no percentage"),
         ];
         for (line, want) in cases {
             let error = parse(line).expect_err(line);

@@ -4,16 +4,16 @@
 //! sleeps in a channel: it ends when it is told, not at its next tick.
 
 use std::collections::VecDeque;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bireme_bench::display::Display;
 use bireme_bench::size;
 use bireme_control::units::Nanos;
 use bireme_dataplane::telemetry::Gauges;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Progress is shown until this is stopped or dropped.
 #[derive(Debug)]
@@ -27,7 +27,12 @@ impl Live {
     pub fn start(gauges: Arc<Gauges>, total: u64) -> io::Result<Live> {
         let (end, told) = channel();
         let show = move || {
-            if io::stderr().is_terminal() { redraw(&gauges, total, &told) } else { list(&gauges, total, &told) }
+            let display = Display::new(total);
+            if display.redraws() {
+                redraw(display, &gauges, total, &told)
+            } else {
+                list(display, &gauges, total, &told)
+            }
         };
         let thread = std::thread::Builder::new().name("live".to_owned()).spawn(show)?;
         Ok(Live { end: Some(end), thread: Some(thread) })
@@ -48,29 +53,21 @@ impl Drop for Live {
     }
 }
 
-fn redraw(gauges: &Gauges, total: u64, told: &Receiver<()>) {
-    let style = ProgressStyle::with_template("{bar:20} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden()).with_style(style);
+fn redraw(mut display: Display, gauges: &Gauges, total: u64, told: &Receiver<()>) {
     let mut rates = Rates::new(gauges.devices());
-    let mut shown = false;
     each(REDRAW, told, |elapsed| {
         let line = rates.line(Nanos(nanos(elapsed)), &moved(gauges), total, gauges.sets_done());
         if elapsed >= LISTED {
-            // Once: a new target forgets the line that it is to replace.
-            if !std::mem::replace(&mut shown, true) {
-                bar.set_draw_target(ProgressDrawTarget::stderr());
-            }
-            bar.set_message(line);
-            bar.set_position(gauges.total().min(total));
+            display.show(line, gauges.total().min(total));
         }
     });
-    bar.finish_and_clear();
 }
 
-fn list(gauges: &Gauges, total: u64, told: &Receiver<()>) {
+fn list(mut display: Display, gauges: &Gauges, total: u64, told: &Receiver<()>) {
     let mut rates = Rates::new(gauges.devices());
     each(LISTED, told, |elapsed| {
-        eprintln!("{}", rates.line(Nanos(nanos(elapsed)), &moved(gauges), total, gauges.sets_done()));
+        let line = rates.line(Nanos(nanos(elapsed)), &moved(gauges), total, gauges.sets_done());
+        display.show(line, gauges.total().min(total));
     });
 }
 

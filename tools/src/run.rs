@@ -26,32 +26,36 @@ use crate::live::Live;
 use crate::signals::SignalWatch;
 
 mod array;
+mod compare;
 mod reports;
 mod scratch;
 mod volume;
 
 /// The whole command: reads its line, runs it, and says in one line why it failed.
 pub fn main() -> ExitCode {
-    match run(&Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(sentence) => {
-            eprintln!("bireme: {sentence}");
-            ExitCode::FAILURE
-        }
-    }
+    let cli = Cli::parse();
+    // Of a comparison 1 is an answer, so that a failure is something else.
+    let failure = if matches!(cli.command, Command::Compare(_)) { ExitCode::from(2) } else { ExitCode::FAILURE };
+    run(&cli).unwrap_or_else(|sentence| {
+        eprintln!("bireme: {sentence}");
+        failure
+    })
 }
 
 /// Runs a command; an error is a sentence for the operator.
-pub fn run(cli: &Cli) -> Result<(), String> {
-    match &cli.command {
+pub fn run(cli: &Cli) -> Result<ExitCode, String> {
+    let done = match &cli.command {
         Command::Offload(arguments) => offload(arguments),
         Command::Restore(arguments) => restore(arguments),
         Command::Export(arguments) => export(arguments),
         Command::Volume(command) => volume::run(command),
         Command::Array(command) => array::run(command),
+        Command::Compare(arguments) => return compare::run(arguments),
+        Command::Report(arguments) => compare::draw(arguments),
         Command::Lab(Lab::Up(arguments)) => lab_up(arguments),
         Command::Lab(Lab::Down(arguments)) => lab_down(arguments),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn offload(arguments: &Offload) -> Result<(), String> {
@@ -208,7 +212,7 @@ fn print(
     }
     let to_stdout = outlets.json_to_stdout();
     // Files first: whoever waits for the table finds them.
-    outlets.write(&text, &table, report::to_svg(outcome).as_deref())?;
+    outlets.write(&text, &table, &report::to_html(&json), report::to_svg(outcome).as_deref())?;
     emit(if to_stdout { &text } else { &table })
 }
 

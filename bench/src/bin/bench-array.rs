@@ -18,6 +18,9 @@ struct Cli {
     /// Write the JSON to this file; "-" is standard output, in place of the table.
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
+    /// Write the report as one page for a browser, with pictures; it needs no network.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -32,5 +35,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<(), String> {
     let (text, json) = array::measure(&cli.options)?;
-    report::give(&text, &json, cli.json.as_deref())
+    let page = cli.html.as_deref().map_or(Ok(()), |file| report::give_html(&json, file));
+    // What was measured is told even if there is no place for the page.
+    report::give(&text, &json, cli.json.as_deref()).and(page)
 }

@@ -1,6 +1,6 @@
 //! Devices under a load; see `bench-device --help`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use bireme_bench::device::{self, Options};
@@ -19,6 +19,9 @@ struct Cli {
     /// Write the JSON to this file; "-" is standard output, in place of the table.
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
+    /// Write the report as one page for a browser, with pictures; it needs no network.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -34,6 +37,11 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, line: &ArgMatches) -> Result<(), String> {
-    let (text, json) = device::run(&cli.options, line)?;
-    report::give(&text, &json, cli.json.as_deref())
+    let mut options = cli.options.clone();
+    // Whoever takes the JSON from standard output has no use for a line beside it.
+    options.watching.quiet |= cli.json.as_deref() == Some(Path::new("-"));
+    let (text, json) = device::run(&options, line)?;
+    let page = cli.html.as_deref().map_or(Ok(()), |file| report::give_html(&json, file));
+    // What was measured is told even if there is no place for the page.
+    report::give(&text, &json, cli.json.as_deref()).and(page)
 }

@@ -12,6 +12,7 @@ use super::arrivals::Arrivals;
 use super::load::{Data, Load, Mix, Span};
 use super::recorder::Direction;
 use super::steady::Criterion;
+use super::watch::Watching;
 use crate::{duration, size};
 
 /// The line.
@@ -137,6 +138,9 @@ pub struct Options {
     /// Write one line of JSON for each interval, as the run goes on.
     #[arg(long, value_name = "FILE")]
     pub intervals: Option<PathBuf>,
+    /// How the run can be watched.
+    #[command(flatten)]
+    pub watching: Watching,
     /// Addresses, directions, arrivals and data derive from this number.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,

@@ -2,7 +2,8 @@
 
 use bireme_control::units::Nanos;
 use bireme_dataplane::device::{DeviceFacts, Kind};
-use bireme_dataplane::telemetry::{State, TimeStates};
+use bireme_dataplane::engine::raw::Peer;
+use bireme_dataplane::telemetry::{Latencies, State};
 use serde_json::{Map, Value, json};
 
 use super::arrivals::Arrivals;
@@ -10,7 +11,8 @@ use super::checks::Verified;
 use super::load::Data;
 use super::recorder::Direction;
 use super::verdict::Verdict;
-use super::{Measured, Options};
+use super::workload::Workload;
+use super::{Measured, Options, share};
 use crate::report::{self, Columns};
 use crate::size;
 
@@ -124,7 +126,7 @@ fn missed(measured: &Measured<'_>, asked: f64) -> u64 {
 
 fn latencies(measured: &Measured<'_>) -> String {
     let mut columns = Columns::new(&["Latency", "count", "p50", "p90", "p99", "p99.9", "max", "mean"]);
-    let mut row = |name: String, latencies: &bireme_dataplane::telemetry::Latencies| {
+    let mut row = |name: String, latencies: &Latencies| {
         if latencies.count() > 0 {
             let all = latencies.summary();
             let times = [all.p50, all.p90, all.p99, all.p99_9, all.max, all.mean].map(|time| time.to_string());
@@ -290,24 +292,29 @@ pub(super) fn to_json(measured: &Measured<'_>) -> Value {
             "bytes": figures.bytes,
             "service_ns": figures.service,
             "response_ns": (figures.response.count() > 0).then_some(&figures.response),
+            "service_curve": curve(&figures.service),
+            "response_curve": (figures.response.count() > 0).then(|| curve(&figures.response)),
         });
         (direction.name().to_owned(), value)
     };
     let used = Direction::ALL.into_iter().filter(|&direction| total.directions[direction as usize].service.count() > 0);
     let directions: Map<String, Value> = used.map(each).collect();
-    let peer = |(core, times, effective): (Option<usize>, &TimeStates, &bireme_dataplane::port::uring::Effective)| {
+    let (peers, devices) = (measured.ran.peers.len(), measured.facts.len());
+    let peer = |(index, own): (usize, &Peer<Workload>)| {
+        let (times, effective) = (&own.times, &own.effective);
         let shares = times.percent_tenths();
         let percent: Map<String, Value> =
             shares.iter().map(|&(state, tenths)| (state.name().to_owned(), json!(f64::from(tenths) / 10.0))).collect();
         json!({
-            "core": core,
+            "core": own.core,
+            "devices": share(index, peers, devices).collect::<Vec<_>>(),
             "time_ns": times,
             "time_percent": percent,
             "ring_flags": effective.device_flags,
             "refused_flags": effective.refused_flags,
         })
     };
-    let peers: Vec<Value> = measured.ran.peers.iter().map(|own| peer((own.core, &own.times, &own.effective))).collect();
+    let each: Vec<Value> = measured.ran.peers.iter().enumerate().map(peer).collect();
     let usage = measured.ran.usage;
     json!({
         "kind": "device",
@@ -331,16 +338,29 @@ pub(super) fn to_json(measured: &Measured<'_>) -> Value {
         "requests_per_submission": total.operations() as f64 / total.submissions.max(1) as f64,
         "cpu_ns": { "user": usage.user, "system": usage.system },
         "cpu_ns_per_operation": usage.cpu().0 as f64 / (total.operations() + measured.series.warm_up).max(1) as f64,
+        "held_back_ns": measured.held_back,
         "verdict": Verdict::of(measured).name(),
+        "verdict_sentence": Verdict::of(measured).sentence(),
         "directions": directions,
         "flush_ns": (total.flushes.count() > 0).then_some(&total.flushes),
         "intervals": measured.series.moments,
-        "peers": peers,
+        "peers": each,
         "kernel_workers": measured.ran.workers,
         "interrupted": measured.ran.stopped,
+        "configuration": configuration(measured),
         "notes": notes(measured),
         "environment": measured.environment,
     })
+}
+
+fn curve(latencies: &Latencies) -> Vec<(f64, u64)> {
+    let counts: Vec<(u64, u64)> = latencies.counts().map(|(middle, count)| (middle.0, count)).collect();
+    let mut curve = report::curve(&counts);
+    if let Some((_, longest)) = curve.last_mut() {
+        // It is known exactly.
+        *longest = latencies.max().0;
+    }
+    curve
 }
 
 const LINES_SHOWN: usize = 12;

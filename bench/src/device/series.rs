@@ -40,6 +40,7 @@ pub(super) type Sink<'a> = Box<dyn FnMut(&Moment, &Interval) + 'a>;
 struct Part {
     all: Interval,
     by_peer: Vec<u64>,
+    bytes_by_peer: Vec<u64>,
     from: Option<Nanos>,
     to: Nanos,
 }
@@ -52,6 +53,7 @@ pub(super) struct Moment {
     pub(super) bytes: u64,
     /// By peer.
     pub(super) operations: Vec<u64>,
+    pub(super) bytes_by_peer: Vec<u64>,
     pub(super) read: Option<LatencySummary>,
     pub(super) write: Option<LatencySummary>,
     pub(super) trim: Option<LatencySummary>,
@@ -102,7 +104,9 @@ impl<'a> Series<'a> {
         let index = (interval.from.since(began).0 + self.length.0 / 2) / self.length.0;
         let part = self.pending.entry(index).or_default();
         part.by_peer.resize(self.told.len(), 0);
+        part.bytes_by_peer.resize(self.told.len(), 0);
         part.by_peer[usize::from(interval.peer)] += interval.operations();
+        part.bytes_by_peer[usize::from(interval.peer)] += interval.bytes();
         part.all.merge(interval);
         part.from = Some(part.from.map_or(interval.from, |from| from.min(interval.from)));
         part.to = part.to.max(interval.to);
@@ -132,6 +136,7 @@ impl<'a> Series<'a> {
             to_ns: part.to.since(began),
             bytes: part.all.bytes(),
             operations: part.by_peer.clone(),
+            bytes_by_peer: part.bytes_by_peer.clone(),
             read,
             write,
             trim,
@@ -192,6 +197,7 @@ mod tests {
             .map(|moment| (moment.from_ns.0, moment.to_ns.0, moment.operations.clone()))
             .collect();
         assert_eq!(all, [(0, 1011, vec![3, 4]), (1000, 3010, vec![5, 6]), (2000, 3000, vec![7, 0])]);
+        assert_eq!(figures.moments[1].bytes_by_peer, [50, 60]);
         assert_eq!((figures.total.operations(), figures.elapsed()), (25, Nanos(3010)));
         assert_eq!(seen, [(7, 70), (11, 110), (7, 70)]);
     }

@@ -134,6 +134,7 @@ mod tests {
             to_ns: Nanos::from_secs(second + 1),
             bytes: 0,
             operations: vec![operations],
+            bytes_by_peer: vec![0],
             read: None,
             write: None,
             trim: None,

@@ -14,8 +14,8 @@ use crate::cli::Reports;
 pub(super) struct Outlets {
     to_stdout: bool,
     json: Option<Outlet>,
-    /// The text, the JSON and the picture in the directory of `--out`.
-    folder: Option<[Outlet; 3]>,
+    /// The text, the JSON, the page and the picture in the directory of `--out`.
+    folder: Option<[Outlet; 4]>,
 }
 
 impl Outlets {
@@ -27,7 +27,12 @@ impl Outlets {
             std::fs::create_dir_all(folder)
                 .map_err(|e| format!("{} cannot be made: {e}; name another directory with --out", folder.display()))?;
             let outlet = |name| Outlet::open(&folder.join(name), devices);
-            Ok::<_, String>([outlet("report.txt")?, outlet("report.json")?, outlet("balance.svg")?])
+            Ok::<_, String>([
+                outlet("report.txt")?,
+                outlet("report.json")?,
+                outlet("report.html")?,
+                outlet("balance.svg")?,
+            ])
         });
         Ok(Outlets { to_stdout, json, folder: folder.transpose()? })
     }
@@ -38,11 +43,12 @@ impl Outlets {
     }
 
     /// Writes the files. Without a picture there is no file for it.
-    pub(super) fn write(self, json: &str, table: &str, picture: Option<&str>) -> Result<(), String> {
+    pub(super) fn write(self, json: &str, table: &str, page: &str, picture: Option<&str>) -> Result<(), String> {
         self.json.map_or(Ok(()), |outlet| outlet.write(json))?;
-        let Some([for_table, for_json, for_picture]) = self.folder else { return Ok(()) };
+        let Some([for_table, for_json, for_page, for_picture]) = self.folder else { return Ok(()) };
         for_table.write(table)?;
         for_json.write(json)?;
+        for_page.write(page)?;
         picture.map_or(Ok(()), |picture| for_picture.write(picture))
     }
 }
