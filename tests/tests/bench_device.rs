@@ -77,6 +77,25 @@ fn trimmed_blocks_are_empty_and_the_way_is_said() {
     }
 }
 
+/// A loop device has no FUA: the kernel flushes after each write through the cache, and counts that.
+#[test]
+fn writes_are_made_durable_each_where_that_is_asked_for() {
+    if !root_or_skip("writes_are_made_durable_each_where_that_is_asked_for") {
+        return;
+    }
+    let loops = Loops::new(Place::Tmpfs, 1, BYTES, 4096);
+    let name = loops.path(0).file_name().expect("a node").to_string_lossy().into_owned();
+    let flushes = || {
+        let text = std::fs::read_to_string(format!("/sys/block/{name}/stat")).expect("its counters");
+        text.split_whitespace().nth(15).and_then(|count| count.parse::<u64>().ok()).expect("flushes")
+    };
+    for (options, want) in [("", 0), ("--fua", 256), ("--flush-every 8", 31)] {
+        let before = flushes();
+        measured(loops.path(0), &format!("--rw write --bytes 1MiB --depth 1 --destroy-data {options}"));
+        assert_eq!(flushes() - before, want, "{options}");
+    }
+}
+
 #[test]
 fn a_sound_device_is_verified_in_the_run_and_at_its_end() {
     for Target { path, .. } in &targets("a_sound_device_is_verified_in_the_run_and_at_its_end") {

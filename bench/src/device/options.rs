@@ -113,7 +113,7 @@ pub struct Options {
     /// Default: the devices of the run.
     #[arg(long, value_name = "FILE", conflicts_with = "job")]
     pub verify_journal: Option<PathBuf>,
-    /// Read the options from a file: TOML with one table [job] or several [[job]], and [global] for all of them, or fio's
+    /// Read the options from a file: TOML with one table `[job]` or several `[[job]]`, and `[global]` for all, or fio's
     /// format (*.fio). Options on the line go before those of the file, and so do paths.
     #[arg(long, value_name = "FILE")]
     pub job: Option<PathBuf>,
