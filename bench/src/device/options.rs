@@ -68,19 +68,19 @@ pub struct Options {
     pub sqpoll_cores: Vec<u32>,
     /// Start so many requests per second, all peers together, whatever the device does (open loop). Without it the next one
     /// starts when one has ended (closed loop).
-    #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate)]
+    #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate, group = "paced")]
     pub arrival_rate: Option<f64>,
     /// How arrivals are spread over time.
-    #[arg(long, value_enum, default_value = "poisson")]
+    #[arg(long, value_enum, default_value = "poisson", requires = "paced")]
     pub arrivals: Spread,
     /// Find out what latency costs what rate: run in a closed loop, then in open loops with N rising rates up to what that
     /// has reached. Each run takes --runtime.
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "10",
-          value_parser = clap::value_parser!(u32).range(2..=100))]
+          value_parser = clap::value_parser!(u32).range(2..=100), group = "paced")]
     pub sweep: Option<u32>,
     /// Find the highest rate at which a percentile of the response times stays within a limit: p50, p99 or p99.9, such as
     /// p99:2ms. Several runs, each of --runtime.
-    #[arg(long, value_name = "P:TIME", value_parser = parse_target, conflicts_with = "sweep")]
+    #[arg(long, value_name = "P:TIME", value_parser = parse_target, group = "paced")]
     pub latency_target: Option<Target>,
     /// How long is measured, after the warm-up: 10s, 500ms, 2m.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]

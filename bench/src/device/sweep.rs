@@ -69,10 +69,10 @@ struct Swept {
 /// # Errors
 /// A sentence for the operator.
 pub(super) fn run(options: &Options) -> Result<(String, Value), String> {
-    if options.arrival_rate.is_some() || options.hlog.is_some() || options.hgrm.is_some() || options.intervals.is_some()
-    {
-        return Err("--sweep and --latency-target choose the rates themselves and make several runs: leave out \
-                    --arrival-rate, --hlog, --hgrm and --intervals"
+    let of_one_run = [&options.hlog, &options.hgrm, &options.intervals, &options.journal];
+    if of_one_run.into_iter().any(Option::is_some) {
+        return Err("--sweep and --latency-target make several runs: leave out what one run writes into a file (--hlog, --hgrm, \
+                    --intervals, --journal)"
             .to_owned());
     }
     let mut base = options.clone();

@@ -327,7 +327,7 @@ mod tests {
         let ratios = comparison.ratios(FIGURES[0].1, |pair| Some(pair.fio));
         assert_eq!(ratios, [1.5, 1.2, 1.4]);
         let table = comparison.to_table(&Environment::gather(&[], &[] as &[Value], None));
-        assert!(table.contains("operations per s          100     150  1.400   1.200    1.500"), "{table}");
+        assert!(table.contains("operations per s           100       150  1.400   1.200    1.500"), "{table}");
         assert!(table.contains("fewer than six pairs"), "{table}");
         let json = comparison.to_json(&Environment::gather(&[], &[] as &[Value], None));
         assert_eq!(json["against_fio"]["operations_per_s"]["ratio_median"], 1.4);
