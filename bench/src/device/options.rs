@@ -193,7 +193,11 @@ impl Pattern {
 
     /// The direction of a pattern that has one; writes for the mixed ones.
     pub(crate) fn direction_name(self) -> &'static str {
-        if self.writes() { Direction::Write.name() } else { Direction::Read.name() }
+        match self {
+            Pattern::Read | Pattern::RandRead => Direction::Read.name(),
+            Pattern::Trim | Pattern::RandTrim => Direction::Trim.name(),
+            _ => Direction::Write.name(),
+        }
     }
 
     fn is_random(self) -> bool {

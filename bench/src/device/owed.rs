@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bireme_control::units::Nanos;
 use bireme_dataplane::buffer::Span;
-use bireme_dataplane::device::{Device, Purpose};
+use bireme_dataplane::device::{Device, Purpose, namespace};
 use bireme_dataplane::engine::raw::{self, Client, RawJob};
 use bireme_dataplane::engine::volumes::Step;
 use bireme_dataplane::engine::{Config, Handles};
@@ -33,7 +33,10 @@ pub(super) fn verify(journal: &Path, paths: &[PathBuf]) -> Result<(String, Value
         let count = told.header.devices.len();
         return Err(format!("the run of {} had {count} devices: name as many, in the same order", journal.display()));
     }
-    let devices = Device::open_all(paths, Purpose::Read).map_err(|error| error.to_string())?;
+    // What was written by commands to a namespace is read by its block device.
+    let block = |path: &PathBuf| namespace::block_device(path).unwrap_or_else(|| path.clone());
+    let block: Vec<PathBuf> = paths.iter().map(block).collect();
+    let devices = Device::open_all(&block, Purpose::Read).map_err(|error| error.to_string())?;
     for owed in &told.owed {
         let device = &devices[owed.device as usize];
         if owed.offset.checked_add(u64::from(told.header.block_bytes)).is_none_or(|end| end > device.bytes()) {

@@ -103,8 +103,10 @@ impl Translation {
             let why = "requests go past the page cache here, which would be measured otherwise: say direct=1";
             return Err(self.refused("direct", "0", why));
         }
-        if self.flag("hipri")? == Some(true) {
-            return Err(self.refused("hipri", "1", "completions are not polled for yet"));
+        for (key, option) in [("hipri", "iopoll"), ("sqthread_poll", "sqpoll")] {
+            if self.flag(key)? == Some(true) {
+                self.set(key, option, Vec::new());
+            }
         }
         if self.flag("do_verify")? == Some(false) {
             return Err(self.refused("do_verify", "0", "what is verified is read back too"));

@@ -162,13 +162,12 @@ impl Ring {
 
     /// Queues an entry. `false`: the submission queue is full.
     pub(super) fn push(&mut self, entry: &squeue::Entry) -> bool {
-        // SAFETY: the memory an entry names is a lent span of the region, which `Region` keeps mapped until it is given
-        // back, or a row of pieces that lives as long as the port; the files are registered or open rings.
-        unsafe {
-            match &mut self.queues {
-                Queues::Narrow(ring) => ring.submission().push(entry).is_ok(),
-                Queues::Wide(ring) => ring.submission().push(&entry.clone().into()).is_ok(),
-            }
+        match &mut self.queues {
+            // SAFETY: the memory an entry names is a lent span of the region, which `Region` keeps mapped until it is given
+            // back, or a row of pieces that lives as long as the port; the files are registered or open rings.
+            Queues::Narrow(ring) => unsafe { ring.submission().push(entry) }.is_ok(),
+            // SAFETY: as above.
+            Queues::Wide(ring) => unsafe { ring.submission().push(&entry.clone().into()) }.is_ok(),
         }
     }
 

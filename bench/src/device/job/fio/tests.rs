@@ -32,11 +32,12 @@ fn a_common_job_is_translated_with_fios_defaults() {
     let text = "[global]\nioengine=io_uring\ndirect=1\nbs=64k\ntime_based\nruntime=1m\ngroup_reporting\n[mix]\nfilename = /dev/a\n\
                 readwrite=randrw\nrwmixwrite=20\nblocksize=8k\niodepth=32\niodepth_batch=8\niodepth_batch_complete_min=4\n\
                 numjobs=2\noffset=1m\nramp_time=5\nnorandommap\nrandom_distribution=zipf:1.2\nrandseed=9\ncpus_allowed=0-1\n\
-                rate_iops=1000\nrate_process=poisson\nfdatasync=64\nverify=crc32c\nthread\nhipri=0\n";
+                rate_iops=1000\nrate_process=poisson\nfdatasync=64\nverify=crc32c\nthread\nhipri=0\nsqthread_poll=1\n";
     let job = one(text);
     assert_eq!(
         settings(&job),
         [
+            "sqpoll=",
             "paths=/dev/a",
             "peers=2",
             "cores=0|1",
@@ -73,7 +74,7 @@ fn what_would_be_something_else_is_refused_or_said() {
         ("[a]\nbuffered=1", "page cache"),
         ("[a]\ndirect=0", "page cache"),
         ("[a]\nioengine=sync", "this is io_uring"),
-        ("[a]\nhipri", "not polled"),
+        ("[a]\nhipri=2", "0 or 1"),
         ("[a]\nlatency_target=1", "'latency_target' of the job a is not known"),
         ("[a]\nBS=4k", "'BS' of the job a"),
         ("[a]\nbs=4k,8k", "'bs=4k,8k' of the job a is refused: write one size"),
