@@ -133,7 +133,7 @@ pub(super) fn verdict(source: &Source<'_>) -> String {
         [one] => format!(" The peers {one} of their time."),
         [first, rest @ ..] => format!(" The peers {first} of their time, {}.", rest.join(", ")),
     };
-    let steady = source.text("/steady_sentence").map_or(String::new(), |text| format!(" {}.", escape(text)));
+    let steady = source.text("/steady/sentence").map_or(String::new(), |text| format!(" {}.", escape(text)));
     format!(
         "<div class=\"verdict {tone}\"><strong>{}</strong><p>{}{}{steady}</p></div>\n",
         escape(verdict),
