@@ -40,7 +40,7 @@ fn the_page_has_every_part_and_nothing_that_runs_or_is_fetched() {
         "3,002",
         "device-bound",
         "The peers mostly waited for the devices. The peers waited for devices 61.5\u{a0}% of their time, were in the kernel 30.0\u{a0}%",
-        "steady: slope 1.0 of 10.0 %.",
+        "Steady: slope 1.0 of 10.0 %.",
         "Operations per second",
         "peer 1",
         "/dev/a</li>",
