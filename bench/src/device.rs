@@ -73,7 +73,8 @@ pub fn run(options: &Options, line: &ArgMatches) -> Result<(String, serde_json::
         return owed::verify(journal, &options.devices);
     }
     let Some(path) = &options.job else { return measure(options) };
-    let jobs = job::read(path, line)?;
+    let mut jobs = job::read(path, line)?;
+    jobs.iter_mut().for_each(|job| job.watching.quiet |= options.watching.quiet);
     if let [only] = jobs.as_slice() {
         return measure(only);
     }

@@ -92,6 +92,11 @@ fn the_line_is_listed_and_silenced() {
     );
     assert_eq!(told("--quiet"), "");
     assert_eq!(told("--json -"), "");
+    let (folder, device) = (TempDir::new().expect("a folder"), &device);
+    let jobs = folder.path().join("jobs.toml");
+    std::fs::write(&jobs, "[job]\nrw = \"randread\"\nruntime = \"1500ms\"\ninterval = \"100ms\"\n").expect("room");
+    let output = run(device, &format!("--job {} --json -", jobs.display()));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "a job file is as quiet as its line");
 }
 
 #[test]

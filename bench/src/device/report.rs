@@ -323,7 +323,12 @@ pub(super) fn to_json(measured: &Measured<'_>) -> Value {
         "flush_every": measured.load.flush_every,
         "steady": measured.steady.map(|steady| {
             let (slope, range) = steady.figures().unzip();
-            json!({ "reached_ns": steady.reached(), "slope_percent": slope, "range_percent": range })
+            json!({
+                "sentence": steady.sentence(),
+                "reached_ns": steady.reached(),
+                "slope_percent": slope,
+                "range_percent": range,
+            })
         }),
         "verified": measured.verified,
         "depth_asked": measured.load.depth * u32::from(measured.options.peers),

@@ -117,12 +117,9 @@ pub(super) fn verdict(source: &Source<'_>) -> String {
         "cpu-bound" | "mixed" | "polling" => "fair",
         _ => "good",
     };
-    let sentence = source.text("/verdict_sentence").map_or(String::new(), |text| {
-        let (_, why) = text.split_once(": ").unwrap_or(("", text));
-        let mut letters = why.chars();
-        let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-        format!("{first}{}.", letters.as_str())
-    });
+    let sentence = source
+        .text("/verdict_sentence")
+        .map_or(String::new(), |text| capital(text.split_once(": ").map_or(text, |(_, why)| why)));
     let parts: Vec<String> = states::longest(source)
         .into_iter()
         .take(3)
@@ -133,13 +130,20 @@ pub(super) fn verdict(source: &Source<'_>) -> String {
         [one] => format!(" The peers {one} of their time."),
         [first, rest @ ..] => format!(" The peers {first} of their time, {}.", rest.join(", ")),
     };
-    let steady = source.text("/steady_sentence").map_or(String::new(), |text| format!(" {}.", escape(text)));
+    let steady = source.text("/steady/sentence").map_or(String::new(), |text| format!(" {}", escape(&capital(text))));
     format!(
         "<div class=\"verdict {tone}\"><strong>{}</strong><p>{}{}{steady}</p></div>\n",
         escape(verdict),
         escape(&sentence),
         escape(&why)
     )
+}
+
+/// A sentence of its own.
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", letters.as_str())
 }
 
 /// All latencies as a table.
