@@ -307,7 +307,12 @@ fn try_claim(path: &Path, purpose: Purpose) -> Result<(File, Identity), Refusal>
     let (expected, write) = (identity_of(path).map_err(Refusal::Final)?, purpose == Purpose::Write);
     let exclusive = if matches!(expected, Identity::Block(_)) { libc::O_EXCL } else { 0 };
     let flags = libc::O_DIRECT | libc::O_CLOEXEC | libc::O_NONBLOCK | exclusive;
-    let opened = OpenOptions::new().read(true).write(write).custom_flags(flags).open(path);
+    let open = |flags| OpenOptions::new().read(true).write(write).custom_flags(flags).open(path);
+    // Time stamps of reads cost time; only the owner may leave them out.
+    let opened = match open(flags | libc::O_NOATIME) {
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => open(flags),
+        opened => opened,
+    };
     let file = opened.map_err(|source| open_refusal(path, expected, write, source))?;
     let metadata = file.metadata().map_err(|source| io_refusal("looking up", path, source))?;
     let found = Identity::of(&metadata);
