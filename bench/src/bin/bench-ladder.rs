@@ -19,13 +19,18 @@ struct Cli {
     /// Write the JSON to this file; "-" is standard output, in place of the table.
     #[arg(long, value_name = "FILE|-")]
     json: Option<PathBuf>,
+    /// Write the report as one page for a browser, with pictures; it needs no network.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let run = || {
         let (text, json) = ladder::measure(&cli.options)?;
-        report::give(&text, &json, cli.json.as_deref())
+        let page = cli.html.as_deref().map_or(Ok(()), |file| report::give_html(&json, file));
+        // What was measured is told even if there is no place for the page.
+        report::give(&text, &json, cli.json.as_deref()).and(page)
     };
     match run() {
         Ok(()) => ExitCode::SUCCESS,

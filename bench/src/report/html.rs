@@ -15,6 +15,7 @@ use self::source::Source;
 mod band;
 mod curves;
 mod facts;
+mod ladder;
 mod moments;
 mod plot;
 mod rates;
@@ -33,6 +34,7 @@ pub fn to_html(report: &Value) -> String {
         summary::cards(&source),
         summary::verdict(&source),
         sweep::section(&source),
+        ladder::section(&source),
         rates::section(&source, &moments, together),
         curves::section(&source),
         summary::latencies(&source),

@@ -13,6 +13,7 @@ pub(super) fn title(source: &Source<'_>) -> String {
     let option = |name: &str| options.and_then(|options| options[name].as_str());
     match source.kind() {
         kind @ ("sweep" | "latency target") => format!("{kind} of {}", source.text("/rw").unwrap_or("rates")),
+        "ladder" => "what each layer costs".to_owned(),
         "" | "device" | "array" => {
             let what = source.text("/rw").or_else(|| option("rw")).unwrap_or("a run");
             let size = option("bs").map(str::to_owned).or_else(|| source.number("/block_bytes").map(|n| n.to_string()));
@@ -34,6 +35,7 @@ pub(super) fn header(source: &Source<'_>) -> String {
         "" => source.whole["fio version"].as_str().unwrap_or("report"),
         "device" | "sweep" | "latency target" => "Bireme bench-device",
         "array" => "Bireme bench-array",
+        "ladder" => "Bireme bench-ladder",
         _ => "Bireme",
     };
     let name = source.jobs().first().and_then(|job| job["jobname"].as_str()).filter(|name| *name != "bireme");

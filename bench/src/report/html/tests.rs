@@ -106,6 +106,30 @@ fn a_sweep_is_drawn_by_rate() {
 }
 
 #[test]
+fn a_ladder_is_drawn_rung_by_rung() {
+    let rung = |name: &str, rate: u64, cpu: u64| {
+        json!({ "name": name, "throughput_bytes_per_s": rate, "operations_per_s": rate / 4096, "cpu_ns_per_operation": cpu,
+            "p99_ns": null, "written_per_byte": 1.25, "memory_per_byte": null,
+            "rounds": [{ "time_ns": if name == "parity" { json!({ "devices": 75, "parity": 25 }) } else { json!(null) } }] })
+    };
+    let ladder = json!({ "kind": "ladder", "request_bytes": 4096, "memory_bytes_per_s": 2e9,
+        "rungs": [rung("bare <ring>", 8_192_000, 100), rung("parity", 4_096_000, 400)] });
+    let page = to_html(&ladder);
+    for part in [
+        "<h1>what each layer costs</h1>",
+        "bare &lt;ring&gt;",
+        "of 4 KiB of data",
+        "width:50.0%",
+        "width:25.0%",
+        "width:75.0%",
+        "<td>2,000</td>",
+        "<td>0.500</td>",
+    ] {
+        assert!(page.contains(part), "{part} is missing:\n{page}");
+    }
+}
+
+#[test]
 fn a_report_of_fio_is_drawn_too() {
     let clat = json!({ "N": 100, "max": 900, "mean": 20.5, "percentile": { "50.000000": 10, "90.000000": 20, "99.000000": 50, "99.900000": 80 } });
     let page = to_html(
