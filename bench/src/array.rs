@@ -11,7 +11,8 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::time::Duration;
 
 use bireme_control::raid::geometry::{Geometry, default_chunk};
 use bireme_control::units::Nanos;
@@ -28,6 +29,9 @@ use self::report::Measured;
 use self::worker::{Rebuild, Worker};
 use self::workload::{Load, Span, Stamps, Workload};
 use crate::environment::Environment;
+use crate::recording::recorder::{Exchange, INTERVAL_MIN, Interval, Recorder};
+use crate::recording::series::{Figures, Moment, Series};
+use crate::recording::{Outputs, write_hgrms};
 
 mod options;
 mod phase;
@@ -53,7 +57,7 @@ pub fn measure(options: &Options) -> Result<(String, Value), String> {
         false => (None, stamps),
     };
     let lost = bench.lose()?;
-    let (mut served, stamps) = bench.run(&load, stamps, rebuilds)?;
+    let (mut served, stamps, series) = bench.recorded(&load, stamps, rebuilds)?;
     if rebuilds {
         bench.end_rebuild()?;
         // It was said when the rebuild began.
@@ -64,7 +68,8 @@ pub fn measure(options: &Options) -> Result<(String, Value), String> {
     let cores: Vec<usize> = served.homes.iter().filter_map(|home| home.core).collect();
     let environment = &Environment::gather(&cores, &devices, Some(options.seed));
     let healthy = healthy.as_ref();
-    let measured = Measured { options, load: &load, served: &served, healthy, lost, verified, environment };
+    let measured =
+        Measured { options, load: &load, served: &served, series: &series, healthy, lost, verified, environment };
     Ok((report::to_table(&measured), report::to_json(&measured)))
 }
 
@@ -137,6 +142,53 @@ impl<'a> Bench<'a> {
 
     /// Puts a load on the volume, and fills the spare meanwhile if `rebuilds`.
     fn run(&self, load: &Load, stamps: Vec<Stamps>, rebuilds: bool) -> Result<(Served<Worker>, Vec<Stamps>), String> {
+        self.serve(load, stamps, rebuilds, None)
+    }
+
+    /// The same, recorded by interval.
+    fn recorded(
+        &self,
+        load: &Load,
+        stamps: Vec<Stamps>,
+        rebuilds: bool,
+    ) -> Result<(Served<Worker>, Vec<Stamps>, Figures), String> {
+        let recording = &self.options.recording;
+        let (exchange, done) = (Exchange::new(self.options.peers), AtomicBool::new(false));
+        let mut outputs = Outputs::new(recording)?;
+        let (served, series) = std::thread::scope(|scope| {
+            let reporter = scope.spawn(|| {
+                let sink = |moment: &Moment, all: &Interval| outputs.add(moment, all);
+                let mut series = Series::new(self.options.peers, recording.interval, Box::new(sink));
+                loop {
+                    let last = done.load(Ordering::Acquire);
+                    while exchange.take(|interval| series.add(interval)) {}
+                    if last {
+                        break;
+                    }
+                    std::thread::park_timeout(TICK);
+                }
+                series.finish();
+                series.into_figures()
+            });
+            let served = self.serve(load, stamps, rebuilds, Some(&exchange));
+            done.store(true, Ordering::Release);
+            reporter.thread().unpark();
+            (served, reporter.join())
+        });
+        let (served, stamps) = served?;
+        let series = series.map_err(|_| "the thread that collects what was recorded has died".to_owned())?;
+        outputs.finish()?;
+        recording.hgrm.as_deref().map_or(Ok(()), |path| write_hgrms(path, &series))?;
+        Ok((served, stamps, series))
+    }
+
+    fn serve(
+        &self,
+        load: &Load,
+        stamps: Vec<Stamps>,
+        rebuilds: bool,
+        exchange: Option<&Exchange>,
+    ) -> Result<(Served<Worker>, Vec<Stamps>), String> {
         let job = VolumeJob {
             devices: self.open()?,
             name: NAME.to_owned(),
@@ -150,10 +202,14 @@ impl<'a> Bench<'a> {
         let config = Config { depth: Some(depth), ..self.config() };
         let (speed, going_on) = (self.options.speed(), Arc::new(AtomicU16::new(0)));
         let mut stamps = stamps.into_iter();
+        let mut peers = 0u16..;
+        let length = self.options.recording.interval.max(INTERVAL_MIN);
         let client = |share| {
             let stamps = stamps.next().expect("one for each peer");
+            let peer = peers.next().expect("few peers");
+            let recorder = exchange.map(|exchange| Recorder::new(exchange.clone(), peer, length));
             let rebuild = rebuilds.then(|| Rebuild::new(share, speed, &going_on));
-            Worker { workload: Workload::new(load.clone(), share, stamps), rebuild }
+            Worker { workload: Workload::new(load.clone(), share, stamps), rebuild, recorder }
         };
         let mut served = volumes::serve(job, &config, &self.handles, client).map_err(sentence)?;
         let stamps = served.homes.iter_mut().map(|home| home.client.workload.take_stamps()).collect();
@@ -220,6 +276,8 @@ fn sentence(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
+/// How often the reporter looks.
+const TICK: Duration = Duration::from_millis(50);
 const NAME: &str = "bench";
 /// The member that fails.
 const LOST: u16 = 0;

@@ -7,9 +7,7 @@
 //! The peers are those of the data plane: the same threads, rings, buffers and clocks.
 
 use std::cell::RefCell;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -26,12 +24,13 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use self::checks::{Checks, Mismatch, Verified};
 use self::journal::{Debts, Journal};
 use self::load::{Data, Load};
-use self::recorder::{Direction, Exchange, Interval, Recorder};
-use self::series::{Figures, Moment, Series};
 use self::steady::Steady;
 use self::watch::Watch;
 use self::workload::{Part, Workload};
 use crate::environment::Environment;
+use crate::recording::recorder::{Exchange, INTERVAL_MIN, Interval, Recorder};
+use crate::recording::series::{Figures, Moment, Series};
+use crate::recording::{Outputs, write_hgrms};
 use crate::throttled;
 
 #[cfg(test)]
@@ -41,7 +40,6 @@ mod arrivals;
 mod checks;
 mod content;
 mod fio_json;
-mod hdr;
 mod job;
 mod journal;
 mod live;
@@ -50,9 +48,7 @@ mod metrics;
 mod opening;
 mod options;
 mod owed;
-mod recorder;
 mod report;
-mod series;
 mod steady;
 mod sweep;
 mod verdict;
@@ -119,7 +115,7 @@ pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String>
         requests: load.depth,
         methods: options.methods(),
     };
-    let mut outputs = Outputs::new(options)?;
+    let mut outputs = Outputs::new(&options.recording)?;
     let steady = options.steady.map(|criterion| RefCell::new(Steady::new(criterion)));
     let sink = |moment: &Moment, all: &Interval| {
         outputs.add(moment, all);
@@ -128,7 +124,7 @@ pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String>
             shared.enough.fetch_or(steady.borrow().reached().is_some(), Ordering::Relaxed);
         }
     };
-    let mut series = Series::new(options.peers, options.interval, Box::new(sink));
+    let mut series = Series::new(options.peers, options.recording.interval, Box::new(sink));
     let mut watch = Watch::new(options, &load)?;
     let mut look = || {
         while shared.exchange.take(|interval| {
@@ -151,7 +147,7 @@ pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String>
     outputs.finish()?;
     journal.map_or(Ok(()), Journal::finish)?;
     let verified = verified(&ran, &options.devices)?;
-    if let Some(path) = &options.hgrm {
+    if let Some(path) = &options.recording.hgrm {
         write_hgrms(path, &series)?;
     }
     let cores: Vec<usize> = ran.peers.iter().filter_map(|peer| peer.core).collect();
@@ -185,60 +181,6 @@ struct Measured<'a> {
     environment: &'a Environment,
 }
 
-/// The files that grow while the run goes on.
-struct Outputs {
-    hlog: Option<hdr::Log>,
-    lines: Option<(PathBuf, BufWriter<File>, Option<io::Error>)>,
-}
-
-impl Outputs {
-    fn new(options: &Options) -> Result<Outputs, String> {
-        let hlog = options.hlog.as_deref().map(hdr::Log::create).transpose()?;
-        let create = |path: &PathBuf| {
-            let file = File::create(path).map_err(|error| cannot(path, &error))?;
-            Ok::<_, String>((path.clone(), BufWriter::new(file), None))
-        };
-        Ok(Outputs { hlog, lines: options.intervals.as_ref().map(create).transpose()? })
-    }
-
-    fn add(&mut self, moment: &Moment, all: &Interval) {
-        if let Some(log) = &mut self.hlog {
-            log.add(moment, all);
-        }
-        if let Some((_, file, failed)) = &mut self.lines {
-            // An error is told at the end: the run is not to suffer from it.
-            let written =
-                serde_json::to_writer(&mut *file, moment).map_err(io::Error::from).and_then(|()| writeln!(file));
-            let written = written.and_then(|()| file.flush());
-            *failed = failed.take().or(written.err());
-        }
-    }
-
-    fn finish(self) -> Result<(), String> {
-        if let Some((path, _, Some(error))) = &self.lines {
-            return Err(cannot(path, error));
-        }
-        self.hlog.map_or(Ok(()), hdr::Log::finish)
-    }
-}
-
-fn write_hgrms(path: &Path, series: &Figures) -> Result<(), String> {
-    let used: Vec<Direction> =
-        Direction::ALL.into_iter().filter(|&direction| series.latencies(direction).count() > 0).collect();
-    for &direction in &used {
-        let mut name = path.as_os_str().to_owned();
-        if used.len() > 1 {
-            name.push(format!(".{}", direction.name()));
-        }
-        hdr::write_hgrm(Path::new(&name), series.latencies(direction))?;
-    }
-    Ok(())
-}
-
-fn cannot(path: &Path, error: &io::Error) -> String {
-    format!("{} cannot be written: {error}", path.display())
-}
-
 /// What the peers and the reporter share.
 struct Shared {
     exchange: Exchange,
@@ -260,7 +202,7 @@ fn clients(
         fits(parts.iter().map(|parts| Checks::bytes(parts, load.largest())).sum())?;
     }
     let client = |(parts, peer): (Vec<Part>, u16)| {
-        let recorder = Recorder::new(shared.exchange.clone(), peer, options.interval.max(TICK_NANOS));
+        let recorder = Recorder::new(shared.exchange.clone(), peer, options.recording.interval.max(INTERVAL_MIN));
         let blocks =
             u64::from(load.largest() / load.step()) * u64::from(load.flush_every.unwrap_or(0) + 2 * load.depth);
         let debts =
@@ -346,5 +288,3 @@ fn sentence(error: impl std::fmt::Display) -> String {
 
 /// How often the reporter looks.
 const TICK: Duration = Duration::from_millis(50);
-/// Intervals are not shorter than that.
-const TICK_NANOS: Nanos = Nanos::from_millis(50);

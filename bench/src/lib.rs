@@ -1,5 +1,6 @@
 //! Bireme's measures: what a run reports to people and to programs, and comparisons with other tools.
 //!
+//! - [`recording`]: histograms by interval, and the files that they go to.
 //! - [`report`]: an outcome as a table and as JSON. [`environment`]: where it was measured.
 //! - [`mod@array`]: one volume on real devices under reads and writes.
 //! - [`balance`]: the strategies of balance against each other.
@@ -21,6 +22,7 @@ pub mod environment;
 pub mod ladder;
 pub mod parity;
 pub mod peer_rate;
+pub mod recording;
 pub mod report;
 pub mod size;
 pub mod throttled;

@@ -228,6 +228,7 @@ fn reports_add_up_and_are_understood_without_the_source() {
     check_json(&json, "offload", bytes, 2, 2);
     assert_eq!((number(&json, "/environment/seed"), number(&json, "/verified/bytes")), (3, bytes));
     assert_eq!(std::fs::read_to_string(out.join("report.txt")).expect("the table"), table);
+    assert!(std::fs::read_to_string(out.join("latency.hgrm")).expect("the percentiles").contains("#[Mean"));
     assert!(std::fs::read_to_string(out.join("report.html")).expect("the page").contains("Where the peers' time went"));
     assert_eq!(parse(&std::fs::read_to_string(out.join("report.json")).expect("the JSON")), json);
     for words in

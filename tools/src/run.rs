@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bireme_bench::environment::Environment;
+use bireme_bench::recording;
 use bireme_bench::report;
 use bireme_bench::size;
 use bireme_control::raid::geometry::{Geometry, GeometryError, MEMBERS_MAX, default_chunk};
@@ -212,7 +213,8 @@ fn print(
     }
     let to_stdout = outlets.json_to_stdout();
     // Files first: whoever waits for the table finds them.
-    outlets.write(&text, &table, &report::to_html(&json), report::to_svg(outcome).as_deref())?;
+    let (page, percentiles) = (report::to_html(&json), recording::percentiles(&outcome.latency));
+    outlets.write(&text, &table, &page, &percentiles, report::to_svg(outcome).as_deref())?;
     emit(if to_stdout { &text } else { &table })
 }
 

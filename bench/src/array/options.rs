@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::worker::Speed;
 use super::workload::{Load, Span};
+use crate::recording::Recording;
 use crate::{duration, size};
 
 /// The line.
@@ -84,6 +85,9 @@ pub struct Options {
     /// Addresses and data derive from this number.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+    /// What is recorded, and where it goes.
+    #[command(flatten)]
+    pub recording: Recording,
 }
 
 /// What is done in which order.

@@ -10,6 +10,7 @@ use super::phase::Phase;
 use super::worker::Worker;
 use super::workload::Load;
 use crate::environment::Environment;
+use crate::recording::series::Figures;
 use crate::report::{self, Columns};
 use crate::size;
 
@@ -20,6 +21,8 @@ pub(super) struct Measured<'a> {
     pub(super) options: &'a Options,
     pub(super) load: &'a Load,
     pub(super) served: &'a Served<Worker>,
+    /// The same by interval.
+    pub(super) series: &'a Figures,
     /// The same load on the healthy array, where a rebuild is compared with it.
     pub(super) healthy: Option<&'a Served<Worker>>,
     /// The member that was failed before.
@@ -175,6 +178,7 @@ pub(super) fn to_json(measured: &Measured<'_>) -> Value {
         "operations_per_s": sum.iops,
         "throughput_bytes_per_s": sum.rate,
         "operation": latencies,
+        "intervals": measured.series.moments,
         "peers": peers,
         "healed_blocks": served.healed.blocks,
         "lost_blocks": served.healed.lost,

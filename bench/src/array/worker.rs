@@ -24,12 +24,15 @@ use bireme_dataplane::telemetry::Latencies;
 use bireme_dataplane::volume::home::Home;
 
 use super::workload::Workload;
+use crate::recording::recorder::Recorder;
 
 /// The client of one home.
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) workload: Workload,
     pub(super) rebuild: Option<Rebuild>,
+    /// Of the run that is reported.
+    pub(super) recorder: Option<Recorder>,
 }
 
 /// The rebuild of one home's pages.
@@ -119,13 +122,27 @@ impl Rebuild {
 
 impl<P: Port> Client<P> for Worker {
     fn turn(&mut self, home: &mut Home<P>, now: Nanos, stopping: bool) -> Result<Step, Failure> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.begin_once(now);
+            recorder.tick(now);
+        }
         while let Some(ended) = home.reap() {
             match &mut self.rebuild {
                 Some(rebuild) if rebuild.mender.owns(ended.operation) => rebuild.mender.take(home, ended)?,
                 rebuild => {
-                    let took = self.workload.take(home, now, ended)?;
-                    if let (Some(rebuild), Some(took)) = (rebuild, took) {
-                        rebuild.interval.record(took);
+                    let taken = self.workload.take(home, now, ended)?;
+                    if let (Some(rebuild), Some(_)) = (rebuild, taken.direction) {
+                        rebuild.interval.record(taken.took);
+                    }
+                    if let Some(recorder) = &mut self.recorder {
+                        let current = recorder.current();
+                        match taken.direction.map(|direction| &mut current.directions[direction as usize]) {
+                            None => current.flushes.record(taken.took),
+                            Some(figures) => {
+                                figures.service.record(taken.took);
+                                figures.bytes += taken.bytes;
+                            }
+                        }
                     }
                 }
             }
@@ -140,7 +157,12 @@ impl<P: Port> Client<P> for Worker {
             false => rebuild.ended.is_some(),
         });
         Ok(match held {
-            _ if has_rebuilt && !self.workload.is_busy() => Step::Done,
+            _ if has_rebuilt && !self.workload.is_busy() => {
+                if let Some(mut recorder) = self.recorder.take() {
+                    recorder.finish(now);
+                }
+                Step::Done
+            }
             Some(until) => Step::On(Next::At(until)),
             None => Step::On(Next::Event),
         })

@@ -10,6 +10,8 @@ use bireme_dataplane::port::Port;
 use bireme_dataplane::telemetry::Latencies;
 use bireme_dataplane::volume::home::{Ended, Home, Operation};
 
+use crate::recording::recorder::Direction;
+
 /// What is done.
 #[derive(Clone, Debug)]
 pub(super) struct Load {
@@ -126,6 +128,15 @@ enum Task {
     Read { block: u64, blocks: u32 },
     Write { blocks: u32 },
     Flush,
+}
+
+/// An operation that has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
+    /// `None` of a flush.
+    pub(super) direction: Option<Direction>,
+    pub(super) bytes: u64,
+    pub(super) took: Nanos,
 }
 
 impl Workload {
@@ -252,13 +263,8 @@ impl Workload {
         data.chunks_mut(4096).zip(block..).for_each(|(data, block)| stamps.fill(block, data));
     }
 
-    /// Counts an operation that has ended; how long it took, if it was a read or a write.
-    pub(super) fn take<P: Port>(
-        &mut self,
-        home: &mut Home<P>,
-        now: Nanos,
-        ended: Ended,
-    ) -> Result<Option<Nanos>, Failure> {
+    /// Counts an operation that has ended.
+    pub(super) fn take<P: Port>(&mut self, home: &mut Home<P>, now: Nanos, ended: Ended) -> Result<Taken, Failure> {
         let place = self.under_way.iter().position(|under_way| under_way.operation == ended.operation);
         let UnderWay { operation, task, .. } =
             self.under_way.swap_remove(place.expect("homes end what was asked of them"));
@@ -267,24 +273,24 @@ impl Workload {
         let took = now.since(ended.asked);
         let is_after = self.parted.is_some_and(|parted| ended.asked >= parted);
         let figures = &mut self.figures[usize::from(is_after)];
-        match task {
-            Task::Read { blocks, .. } => {
-                figures.reads.record(took);
-                figures.bytes += u64::from(blocks) * 4096;
-            }
-            Task::Write { blocks } => {
-                figures.writes.record(took);
-                figures.bytes += u64::from(blocks) * 4096;
-            }
-            Task::Flush => figures.flushes.record(took),
+        let (direction, bytes) = match task {
+            Task::Read { blocks, .. } => (Some(Direction::Read), u64::from(blocks) * 4096),
+            Task::Write { blocks } => (Some(Direction::Write), u64::from(blocks) * 4096),
+            Task::Flush => (None, 0),
+        };
+        match direction {
+            Some(Direction::Read) => figures.reads.record(took),
+            Some(_) => figures.writes.record(took),
+            None => figures.flushes.record(took),
         }
+        figures.bytes += bytes;
         if let Task::Read { block, blocks } = task
             && self.load.compare
         {
             self.compare(block, home.data(operation, blocks * 4096));
         }
         home.end(operation);
-        Ok(if matches!(task, Task::Flush) { None } else { Some(took) })
+        Ok(Taken { direction, bytes, took })
     }
 
     fn compare(&mut self, block: u64, data: &[u8]) {

@@ -17,8 +17,8 @@ use rand_distr::{Distribution, LogNormal};
 use super::addresses::Order;
 use super::arrivals::{Arrivals, Schedule};
 use super::load::{Data, Load, Mix, Span};
-use super::recorder::{Exchange, Interval, Recorder};
 use super::workload::{Part, Workload};
+use crate::recording::recorder::{Exchange, Interval, Recorder};
 
 /// A device with a body and a long tail: most requests take about 80 us, one of a thousand takes milliseconds.
 fn latencies(count: usize) -> Vec<Nanos> {

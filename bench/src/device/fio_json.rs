@@ -9,8 +9,8 @@ use bireme_dataplane::telemetry::Latencies;
 use serde_json::{Map, Value, json};
 
 use super::Measured;
-use super::recorder::Direction;
-use super::series::Moment;
+use crate::recording::recorder::Direction;
+use crate::recording::series::Moment;
 use crate::size;
 
 /// The whole report; `own` is what lies under `bireme`.

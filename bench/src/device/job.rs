@@ -180,7 +180,9 @@ fn plain(error: &clap::Error) -> String {
 
 /// A file that two jobs would write.
 fn shared_output(jobs: &[Options]) -> Option<PathBuf> {
-    let outputs = |job: &Options| [&job.hlog, &job.hgrm, &job.intervals, &job.journal].map(Clone::clone);
+    let outputs = |job: &Options| {
+        [&job.recording.hlog, &job.recording.hgrm, &job.recording.intervals, &job.journal].map(Clone::clone)
+    };
     let mut all: Vec<PathBuf> = jobs.iter().flat_map(outputs).flatten().collect();
     all.sort();
     all.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0].clone())

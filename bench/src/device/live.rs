@@ -10,7 +10,7 @@ use bireme_control::units::Nanos;
 use bireme_dataplane::telemetry::Latencies;
 
 use super::load::Span;
-use super::recorder::Interval;
+use crate::recording::recorder::Interval;
 use crate::size::{self, digits};
 
 /// What the run is to do.

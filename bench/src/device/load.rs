@@ -4,7 +4,7 @@ use bireme_control::units::Nanos;
 
 use super::addresses::{Order, Places};
 use super::arrivals::Arrivals;
-use super::recorder::Direction;
+use crate::recording::recorder::Direction;
 
 /// The load of all peers together, except where it says otherwise.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use self::exposition::Exposition;
-use super::recorder::Interval;
+use crate::recording::recorder::Interval;
 
 mod exposition;
 

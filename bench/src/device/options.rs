@@ -10,9 +10,10 @@ use serde::Serialize;
 use super::addresses::Order;
 use super::arrivals::Arrivals;
 use super::load::{Data, Load, Mix, Span};
-use super::recorder::Direction;
 use super::steady::Criterion;
 use super::watch::Watching;
+use crate::recording::Recording;
+use crate::recording::recorder::Direction;
 use crate::{duration, size};
 
 /// The line.
@@ -120,24 +121,15 @@ pub struct Options {
     /// A peer flushes a device after so many writes to it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub flush_every: Option<u32>,
-    /// Figures are kept for spans of this length.
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration::parse)]
-    pub interval: Nanos,
+    /// What is recorded, and where it goes.
+    #[command(flatten)]
+    pub recording: Recording,
     /// Permit to overwrite devices and files that hold something; blank ones need no permission.
     #[arg(long)]
     pub destroy_data: bool,
     /// The name of the job in reports.
     #[arg(long, value_name = "NAME", default_value = "bireme")]
     pub name: String,
-    /// Write an interval log of histograms as HdrHistogram's tools read it.
-    #[arg(long, value_name = "FILE")]
-    pub hlog: Option<PathBuf>,
-    /// Write the percentiles as HdrHistogram's plotter reads them: FILE for one direction, FILE.read and so on for several.
-    #[arg(long, value_name = "FILE")]
-    pub hgrm: Option<PathBuf>,
-    /// Write one line of JSON for each interval, as the run goes on.
-    #[arg(long, value_name = "FILE")]
-    pub intervals: Option<PathBuf>,
     /// How the run can be watched.
     #[command(flatten)]
     pub watching: Watching,
@@ -289,7 +281,7 @@ impl Options {
         };
         let (mix, data) = (self.mix()?, self.content()?);
         if let Some(steady) = &self.steady {
-            steady.check(self.interval, self.bytes.is_some())?;
+            steady.check(self.recording.interval, self.bytes.is_some())?;
         }
         let peers = u64::from(self.peers);
         let each = self.arrival_rate.map(|rate| rate / f64::from(self.peers));

@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use super::arrivals::Arrivals;
 use super::checks::Verified;
 use super::load::Data;
-use super::recorder::Direction;
 use super::verdict::Verdict;
 use super::workload::Workload;
 use super::{Measured, Options, share};
+use crate::recording::recorder::Direction;
 use crate::report::{self, Columns};
 use crate::size;
 

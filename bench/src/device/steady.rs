@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use bireme_control::units::Nanos;
 
-use super::series::Moment;
+use crate::recording::series::Moment;
 use crate::{duration, size};
 
 /// What counts as steady.

@@ -14,8 +14,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::options::{Spread, Target};
-use super::recorder::Direction;
 use super::{Options, measure};
+use crate::recording::recorder::Direction;
 use crate::report::Columns;
 use crate::size;
 
@@ -69,7 +69,7 @@ struct Swept {
 /// # Errors
 /// A sentence for the operator.
 pub(super) fn run(options: &Options) -> Result<(String, Value), String> {
-    let of_one_run = [&options.hlog, &options.hgrm, &options.intervals, &options.journal];
+    let of_one_run = [&options.recording.hlog, &options.recording.hgrm, &options.recording.intervals, &options.journal];
     if of_one_run.into_iter().any(Option::is_some) {
         return Err("--sweep and --latency-target make several runs: leave out what one run writes into a file (--hlog, --hgrm, \
                     --intervals, --journal)"

@@ -11,8 +11,8 @@ use super::Options;
 use super::live::{Aim, Live};
 use super::load::{Load, Span};
 use super::metrics::Metrics;
-use super::recorder::Interval;
 use crate::display::Display;
+use crate::recording::recorder::Interval;
 
 /// What operators write.
 #[derive(Args, Clone, Debug)]
@@ -40,7 +40,7 @@ impl Watch {
     /// A sentence for the operator.
     pub(super) fn new(options: &Options, load: &Load) -> Result<Watch, String> {
         let per_s = options.arrival_rate;
-        let aim = Aim { warm_up: load.warm_up, span: span(options, load), per_s, interval: options.interval };
+        let aim = Aim { warm_up: load.warm_up, span: span(options, load), per_s, interval: options.recording.interval };
         let live = || (Live::new(aim, options.peers), Display::new(Live::FULL));
         let asked = u64::from(load.depth) * u64::from(options.peers);
         let metrics = options.watching.metrics.map(|address| Metrics::listen(address, options.peers, asked));

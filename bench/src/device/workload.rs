@@ -23,7 +23,7 @@ use super::addresses::{Addresses, Places};
 use super::arrivals::Schedule;
 use super::checks::Checks;
 use super::load::{Data, Load, Span, slot_bytes};
-use super::recorder::{Direction, Recorder};
+use crate::recording::recorder::{Direction, Recorder};
 
 /// The client of one peer.
 #[derive(Debug)]

@@ -14,8 +14,8 @@ use crate::cli::Reports;
 pub(super) struct Outlets {
     to_stdout: bool,
     json: Option<Outlet>,
-    /// The text, the JSON, the page and the picture in the directory of `--out`.
-    folder: Option<[Outlet; 4]>,
+    /// The text, the JSON, the page, the percentiles and the picture in the directory of `--out`.
+    folder: Option<[Outlet; 5]>,
 }
 
 impl Outlets {
@@ -31,6 +31,7 @@ impl Outlets {
                 outlet("report.txt")?,
                 outlet("report.json")?,
                 outlet("report.html")?,
+                outlet("latency.hgrm")?,
                 outlet("balance.svg")?,
             ])
         });
@@ -43,12 +44,20 @@ impl Outlets {
     }
 
     /// Writes the files. Without a picture there is no file for it.
-    pub(super) fn write(self, json: &str, table: &str, page: &str, picture: Option<&str>) -> Result<(), String> {
+    pub(super) fn write(
+        self,
+        json: &str,
+        table: &str,
+        page: &str,
+        percentiles: &str,
+        picture: Option<&str>,
+    ) -> Result<(), String> {
         self.json.map_or(Ok(()), |outlet| outlet.write(json))?;
-        let Some([for_table, for_json, for_page, for_picture]) = self.folder else { return Ok(()) };
+        let Some([for_table, for_json, for_page, for_percentiles, for_picture]) = self.folder else { return Ok(()) };
         for_table.write(table)?;
         for_json.write(json)?;
         for_page.write(page)?;
+        for_percentiles.write(percentiles)?;
         picture.map_or(Ok(()), |picture| for_picture.write(picture))
     }
 }

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use bireme_dataplane::telemetry::Latencies;
 
-use crate::device::recorder::{DIRECTIONS, Direction, Interval};
+use crate::recording::recorder::{DIRECTIONS, Direction, Interval};
 
 /// All that is told.
 #[derive(Debug)]

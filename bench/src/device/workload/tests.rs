@@ -6,10 +6,10 @@ use super::super::arrivals::Arrivals;
 use super::super::journal::{Journal, Told};
 use super::super::load::Mix;
 use super::super::owed::Reader;
-use super::super::recorder::Exchange;
 use super::super::{Debts, Verified};
 use super::*;
 use crate::device::addresses::Order;
+use crate::recording::recorder::Exchange;
 
 const DISK: u64 = 64 * 4096;
 

@@ -17,17 +17,17 @@ use crossbeam::queue::ArrayQueue;
 
 /// What a request does, as figures are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Direction {
+pub(crate) enum Direction {
     Read = 0,
     Write = 1,
     Trim = 2,
 }
 
 impl Direction {
-    pub(super) const ALL: [Direction; DIRECTIONS] = [Direction::Read, Direction::Write, Direction::Trim];
+    pub(crate) const ALL: [Direction; DIRECTIONS] = [Direction::Read, Direction::Write, Direction::Trim];
 
     /// In JSON and tables.
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Direction::Read => "read",
             Direction::Write => "write",
@@ -36,25 +36,25 @@ impl Direction {
     }
 }
 
-pub(super) const DIRECTIONS: usize = 3;
+pub(crate) const DIRECTIONS: usize = 3;
 
 /// The requests of one direction.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Figures {
+pub(crate) struct Figures {
     /// From the hand-over to the kernel to the end: service time.
-    pub(super) service: Latencies,
+    pub(crate) service: Latencies,
     /// From the intended start to the end: response time. Kept where there is a schedule; empty otherwise.
-    pub(super) response: Latencies,
-    pub(super) bytes: u64,
+    pub(crate) response: Latencies,
+    pub(crate) bytes: u64,
 }
 
 impl Figures {
     /// What users of the device would have seen: response times where there is a schedule, service times otherwise.
-    pub(super) fn latencies(&self) -> &Latencies {
+    pub(crate) fn latencies(&self) -> &Latencies {
         if self.response.count() > 0 { &self.response } else { &self.service }
     }
 
-    pub(super) fn merge(&mut self, other: &Figures) {
+    pub(crate) fn merge(&mut self, other: &Figures) {
         self.service.merge(&other.service);
         self.response.merge(&other.response);
         self.bytes += other.bytes;
@@ -63,18 +63,18 @@ impl Figures {
 
 /// What one peer has counted from one point in time to another.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Interval {
-    pub(super) peer: u16,
-    pub(super) from: Nanos,
-    pub(super) to: Nanos,
+pub(crate) struct Interval {
+    pub(crate) peer: u16,
+    pub(crate) from: Nanos,
+    pub(crate) to: Nanos,
     /// Before the measured time began.
-    pub(super) warm_up: bool,
-    pub(super) directions: [Figures; DIRECTIONS],
-    pub(super) flushes: Latencies,
+    pub(crate) warm_up: bool,
+    pub(crate) directions: [Figures; DIRECTIONS],
+    pub(crate) flushes: Latencies,
     /// System calls that handed requests over.
-    pub(super) submissions: u64,
+    pub(crate) submissions: u64,
     /// Arrivals that were due, started or not.
-    pub(super) due: u64,
+    pub(crate) due: u64,
 }
 
 impl Interval {
@@ -90,17 +90,17 @@ impl Interval {
     }
 
     /// Requests that ended, flushes left out.
-    pub(super) fn operations(&self) -> u64 {
+    pub(crate) fn operations(&self) -> u64 {
         self.directions.iter().map(|figures| figures.service.count()).sum()
     }
 
     /// Bytes that they moved.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.directions.iter().map(|figures| figures.bytes).sum()
     }
 
     /// Adds another interval: of another peer, or of another time.
-    pub(super) fn merge(&mut self, other: &Interval) {
+    pub(crate) fn merge(&mut self, other: &Interval) {
         self.directions.iter_mut().zip(&other.directions).for_each(|(mine, theirs)| mine.merge(theirs));
         self.flushes.merge(&other.flushes);
         self.submissions += other.submissions;
@@ -110,14 +110,14 @@ impl Interval {
 
 /// The way of intervals between the peers and the reporter.
 #[derive(Clone, Debug)]
-pub(super) struct Exchange {
+pub(crate) struct Exchange {
     full: Arc<ArrayQueue<Box<Interval>>>,
     empty: Arc<ArrayQueue<Box<Interval>>>,
 }
 
 impl Exchange {
     /// For so many peers.
-    pub(super) fn new(peers: u16) -> Exchange {
+    pub(crate) fn new(peers: u16) -> Exchange {
         let places = usize::from(peers) * SPARE;
         let queue = || Arc::new(ArrayQueue::new(places + usize::from(peers)));
         let (full, empty) = (queue(), queue());
@@ -129,7 +129,7 @@ impl Exchange {
     }
 
     /// The next one that has ended; it goes back when it was looked at.
-    pub(super) fn take(&self, mut look: impl FnMut(&Interval)) -> bool {
+    pub(crate) fn take(&self, mut look: impl FnMut(&Interval)) -> bool {
         let Some(interval) = self.full.pop() else { return false };
         look(&interval);
         let _ = self.empty.push(interval);
@@ -139,7 +139,7 @@ impl Exchange {
 
 /// One peer's side.
 #[derive(Debug)]
-pub(super) struct Recorder {
+pub(crate) struct Recorder {
     exchange: Exchange,
     current: Box<Interval>,
     peer: u16,
@@ -148,25 +148,32 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    pub(super) fn new(exchange: Exchange, peer: u16, length: Nanos) -> Recorder {
+    pub(crate) fn new(exchange: Exchange, peer: u16, length: Nanos) -> Recorder {
         Recorder { exchange, current: Box::default(), peer, length, ends: Nanos::ZERO }
     }
 
+    /// The first interval begins, if none has: for those who learn the time by their turns.
+    pub(crate) fn begin_once(&mut self, now: Nanos) {
+        if self.ends == Nanos::ZERO {
+            self.start(now, false);
+        }
+    }
+
     /// The first interval begins.
-    pub(super) fn start(&mut self, now: Nanos, warm_up: bool) {
+    pub(crate) fn start(&mut self, now: Nanos, warm_up: bool) {
         self.current.begin(self.peer, now, warm_up);
         self.ends = now + self.length;
     }
 
     /// What is being counted.
     #[inline]
-    pub(super) fn current(&mut self) -> &mut Interval {
+    pub(crate) fn current(&mut self) -> &mut Interval {
         &mut self.current
     }
 
     /// Ends the interval if its time is over, at points that all peers share.
     #[inline]
-    pub(super) fn tick(&mut self, now: Nanos) {
+    pub(crate) fn tick(&mut self, now: Nanos) {
         if now >= self.ends {
             self.roll(now, self.current.warm_up);
             while self.ends <= now {
@@ -177,7 +184,7 @@ impl Recorder {
 
     /// Ends the interval now; the next one belongs to the warm-up or not. The interval goes on when the reporter is late,
     /// but what was counted before the measured time is never mixed with what follows.
-    pub(super) fn roll(&mut self, now: Nanos, warm_up: bool) {
+    pub(crate) fn roll(&mut self, now: Nanos, warm_up: bool) {
         match self.exchange.empty.pop() {
             Some(mut next) => {
                 next.begin(self.peer, now, warm_up);
@@ -192,13 +199,13 @@ impl Recorder {
     }
 
     /// The measured time begins now.
-    pub(super) fn end_warm_up(&mut self, now: Nanos) {
+    pub(crate) fn end_warm_up(&mut self, now: Nanos) {
         self.roll(now, false);
         self.ends = now + self.length;
     }
 
     /// Hands over what is left. Called once, when the peer is done.
-    pub(super) fn finish(&mut self, now: Nanos) {
+    pub(crate) fn finish(&mut self, now: Nanos) {
         self.current.to = now;
         let ended = std::mem::take(&mut self.current);
         // There is a place for each interval that exists.
@@ -206,6 +213,8 @@ impl Recorder {
     }
 }
 
+/// Intervals are not shorter than that: as often does the reporter look.
+pub(crate) const INTERVAL_MIN: Nanos = Nanos::from_millis(50);
 /// Intervals per peer beside the one in use.
 const SPARE: usize = 4;
 

@@ -17,7 +17,7 @@ use super::series::Moment;
 
 /// An interval log that grows as the run goes on.
 #[derive(Debug)]
-pub(super) struct Log {
+pub(crate) struct Log {
     path: PathBuf,
     file: BufWriter<File>,
     began: SystemTime,
@@ -30,13 +30,13 @@ impl Log {
     ///
     /// # Errors
     /// A sentence for the operator.
-    pub(super) fn create(path: &Path) -> Result<Log, String> {
+    pub(crate) fn create(path: &Path) -> Result<Log, String> {
         let file = File::create(path).map_err(|error| cannot(path, &error))?;
         Ok(Log { path: path.into(), file: BufWriter::new(file), began: SystemTime::now(), headed: false, failed: None })
     }
 
     /// One more interval. An error is told at the end: the run is not to suffer from it.
-    pub(super) fn add(&mut self, moment: &Moment, all: &Interval) {
+    pub(crate) fn add(&mut self, moment: &Moment, all: &Interval) {
         let mut written = Vec::new();
         let added = self
             .lines(moment, all, &mut written)
@@ -75,7 +75,7 @@ impl Log {
     ///
     /// # Errors
     /// A sentence for the operator.
-    pub(super) fn finish(mut self) -> Result<(), String> {
+    pub(crate) fn finish(mut self) -> Result<(), String> {
         let flushed = self.file.flush();
         flushed.map_err(|error| cannot(&self.path, &error))?;
         self.failed.map_or(Ok(()), |why| Err(format!("{} is not complete: {why}", self.path.display())))
@@ -83,9 +83,17 @@ impl Log {
 }
 
 /// The table of percentiles that HdrHistogram's plotter reads; values in microseconds.
-pub(super) fn write_hgrm(path: &Path, latencies: &Latencies) -> Result<(), String> {
+pub(crate) fn write_hgrm(path: &Path, latencies: &Latencies) -> Result<(), String> {
     let file = File::create(path).map_err(|error| cannot(path, &error))?;
     hgrm(BufWriter::new(file), latencies).map_err(|error| cannot(path, &error))
+}
+
+/// The same as text.
+pub(crate) fn hgrm_text(latencies: &Latencies) -> String {
+    let mut text = Vec::new();
+    // Memory takes all that is written.
+    let _ = hgrm(&mut text, latencies);
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 fn hgrm(mut into: impl Write, latencies: &Latencies) -> io::Result<()> {

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::recorder::{DIRECTIONS, Direction, Interval};
 
 /// The measured time so far.
-pub(super) struct Series<'a> {
+pub(crate) struct Series<'a> {
     length: Nanos,
     figures: Figures,
     pending: BTreeMap<u64, Part>,
@@ -24,17 +24,17 @@ pub(super) struct Series<'a> {
 
 /// All peers, all of the measured time.
 #[derive(Debug, Default)]
-pub(super) struct Figures {
-    pub(super) total: Interval,
-    pub(super) moments: Vec<Moment>,
+pub(crate) struct Figures {
+    pub(crate) total: Interval,
+    pub(crate) moments: Vec<Moment>,
     /// Operations of the warm-up.
-    pub(super) warm_up: u64,
+    pub(crate) warm_up: u64,
     began: Option<Nanos>,
     ended: Nanos,
 }
 
 /// Who is given each part when it is complete: what it is in short, and all of it.
-pub(super) type Sink<'a> = Box<dyn FnMut(&Moment, &Interval) + 'a>;
+pub(crate) type Sink<'a> = Box<dyn FnMut(&Moment, &Interval) + 'a>;
 
 #[derive(Default)]
 struct Part {
@@ -47,31 +47,31 @@ struct Part {
 
 /// A part of the measured time. Times count from its beginning.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Moment {
-    pub(super) from_ns: Nanos,
-    pub(super) to_ns: Nanos,
-    pub(super) bytes: u64,
+pub(crate) struct Moment {
+    pub(crate) from_ns: Nanos,
+    pub(crate) to_ns: Nanos,
+    pub(crate) bytes: u64,
     /// By peer.
-    pub(super) operations: Vec<u64>,
-    pub(super) bytes_by_peer: Vec<u64>,
-    pub(super) read: Option<LatencySummary>,
-    pub(super) write: Option<LatencySummary>,
-    pub(super) trim: Option<LatencySummary>,
+    pub(crate) operations: Vec<u64>,
+    pub(crate) bytes_by_peer: Vec<u64>,
+    pub(crate) read: Option<LatencySummary>,
+    pub(crate) write: Option<LatencySummary>,
+    pub(crate) trim: Option<LatencySummary>,
 }
 
 impl Moment {
     /// Operations of all peers.
-    pub(super) fn all(&self) -> u64 {
+    pub(crate) fn all(&self) -> u64 {
         self.operations.iter().sum()
     }
 
     /// How long it was.
-    pub(super) fn elapsed(&self) -> Nanos {
+    pub(crate) fn elapsed(&self) -> Nanos {
         self.to_ns.since(self.from_ns)
     }
 
     /// The directions that occurred.
-    pub(super) fn directions(&self) -> impl Iterator<Item = (Direction, LatencySummary)> {
+    pub(crate) fn directions(&self) -> impl Iterator<Item = (Direction, LatencySummary)> {
         Direction::ALL
             .into_iter()
             .zip([self.read, self.write, self.trim])
@@ -81,7 +81,7 @@ impl Moment {
 
 impl<'a> Series<'a> {
     /// For so many peers, with intervals of this length.
-    pub(super) fn new(peers: u16, length: Nanos, sink: Sink<'a>) -> Series<'a> {
+    pub(crate) fn new(peers: u16, length: Nanos, sink: Sink<'a>) -> Series<'a> {
         Series {
             length,
             figures: Figures::default(),
@@ -92,7 +92,7 @@ impl<'a> Series<'a> {
     }
 
     /// A peer has handed this over.
-    pub(super) fn add(&mut self, interval: &Interval) {
+    pub(crate) fn add(&mut self, interval: &Interval) {
         if interval.warm_up {
             self.figures.warm_up += interval.operations();
             return;
@@ -119,7 +119,7 @@ impl<'a> Series<'a> {
     }
 
     /// No peer tells anything more.
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         for part in std::mem::take(&mut self.pending).into_values() {
             self.settle(&part);
         }
@@ -146,25 +146,25 @@ impl<'a> Series<'a> {
     }
 
     /// What is left when nobody is to be given anything more.
-    pub(super) fn into_figures(self) -> Figures {
+    pub(crate) fn into_figures(self) -> Figures {
         self.figures
     }
 }
 
 impl Figures {
     /// The measured time.
-    pub(super) fn elapsed(&self) -> Nanos {
+    pub(crate) fn elapsed(&self) -> Nanos {
         self.ended.since(self.began.unwrap_or(self.ended))
     }
 
     /// The mean number of requests in flight, by Little's law: the sum of their times by the time.
-    pub(super) fn mean_depth(&self) -> f64 {
+    pub(crate) fn mean_depth(&self) -> f64 {
         let busy: u64 = self.total.directions.iter().map(|figures| figures.service.sum().0).sum();
         busy as f64 / self.elapsed().0.max(1) as f64
     }
 
     /// All latencies of one direction that readers look at first.
-    pub(super) fn latencies(&self, direction: Direction) -> &Latencies {
+    pub(crate) fn latencies(&self, direction: Direction) -> &Latencies {
         self.total.directions[direction as usize].latencies()
     }
 }
