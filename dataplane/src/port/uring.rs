@@ -29,38 +29,12 @@ use ring::Ring;
 
 mod bare;
 mod command;
+mod method;
 #[expect(unsafe_code, reason = "hands memory to the kernel")]
 mod ring;
 
 pub use bare::Bare;
-
-/// How a ring learns that requests have ended, and who hands them over.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Method {
-    /// The device interrupts; the thread hands over by a system call.
-    #[default]
-    Interrupts,
-    /// The thread looks into the device's queue while it waits (IOPOLL). Such a ring takes nothing but transfers: no
-    /// flush, and nobody can wake its thread.
-    Polling,
-    /// A thread of the kernel hands over (SQPOLL), so that this one makes no system call while it is busy.
-    KernelThread {
-        /// The core that the kernel's thread is bound to.
-        core: Option<u32>,
-    },
-}
-
-impl Method {
-    /// The set-up flags that it stands for.
-    fn flags(self) -> &'static [&'static str] {
-        match self {
-            Method::Interrupts => &[],
-            Method::Polling => &["IOPOLL"],
-            Method::KernelThread { core: None } => &["SQPOLL"],
-            Method::KernelThread { core: Some(_) } => &["SQPOLL", "SQ_AFF"],
-        }
-    }
-}
+pub use method::Method;
 
 /// What a port is built from.
 #[derive(Debug)]
