@@ -21,9 +21,7 @@ use bireme_dataplane::engine::arrays::{self, Whom};
 use bireme_dataplane::engine::volumes::{self, Served, VolumeJob, mender};
 use bireme_dataplane::engine::{self, Config, Handles, Mending};
 use bireme_dataplane::pool::Shape;
-use bireme_dataplane::telemetry::Gauges;
 use serde_json::Value;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::report::Measured;
 use self::worker::{Rebuild, Worker};
@@ -32,6 +30,7 @@ use crate::environment::Environment;
 use crate::recording::recorder::{Exchange, INTERVAL_MIN, Interval, Recorder};
 use crate::recording::series::{Figures, Moment, Series};
 use crate::recording::{Outputs, write_hgrms};
+use crate::signals;
 
 mod options;
 mod phase;
@@ -96,13 +95,7 @@ impl<'a> Bench<'a> {
             return Err(format!("{level} keeps no data without a member: there is no --state {state} to measure"));
         }
         check_spare(options)?;
-        let handles = Handles { gauges: Arc::new(Gauges::new(0)), stop: Arc::new(AtomicBool::new(false)) };
-        for signal in [SIGINT, SIGTERM] {
-            // The second signal ends the process: the first has asked for an end in order.
-            let asked = signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, handles.stop.clone())
-                .and_then(|_| signal_hook::flag::register(signal, handles.stop.clone()));
-            asked.map_err(|error| format!("signals cannot be watched: {error}"))?;
-        }
+        let handles = signals::handles()?;
         Ok(Bench { options, devices: options.devices.clone(), shape: Shape { geometry }, handles })
     }
 

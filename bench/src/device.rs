@@ -14,12 +14,10 @@ use std::time::Duration;
 
 use bireme_control::units::Nanos;
 use bireme_dataplane::device::{Device, DeviceFacts, Kind};
+use bireme_dataplane::engine::Config;
 use bireme_dataplane::engine::raw::{self, Ran, RawJob};
-use bireme_dataplane::engine::{Config, Handles};
 use bireme_dataplane::port::TrimWay;
-use bireme_dataplane::telemetry::Gauges;
 use clap::ArgMatches;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use self::checks::{Checks, Mismatch, Verified};
 use self::journal::{Debts, Journal};
@@ -31,7 +29,7 @@ use crate::environment::Environment;
 use crate::recording::recorder::{Exchange, INTERVAL_MIN, Interval, Recorder};
 use crate::recording::series::{Figures, Moment, Series};
 use crate::recording::{Outputs, write_hgrms};
-use crate::throttled;
+use crate::{signals, throttled};
 
 #[cfg(test)]
 mod accuracy;
@@ -96,7 +94,7 @@ pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String>
         return sweep::run(options);
     }
     let load = options.load()?;
-    let handles = handles()?;
+    let handles = signals::handles()?;
     let config = Config {
         peers: options.peers,
         cores: (!options.cores.is_empty()).then(|| options.cores.clone()),
@@ -269,17 +267,6 @@ fn parts(options: &Options, load: &Load, devices: &[Device]) -> Result<Vec<Vec<P
 /// The devices that a peer works on.
 fn share(peer: usize, peers: usize, devices: usize) -> impl Iterator<Item = usize> {
     (0..devices).filter(move |device| if peers > devices { peer % devices == *device } else { device % peers == peer })
-}
-
-fn handles() -> Result<Handles, String> {
-    let handles = Handles { gauges: Arc::new(Gauges::new(0)), stop: Arc::new(AtomicBool::new(false)) };
-    for signal in [SIGINT, SIGTERM] {
-        // The second signal ends the process: the first has asked for an end in order.
-        let asked = signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, handles.stop.clone())
-            .and_then(|_| signal_hook::flag::register(signal, handles.stop.clone()));
-        asked.map_err(|error| format!("signals cannot be watched: {error}"))?;
-    }
-    Ok(handles)
 }
 
 fn sentence(error: impl std::fmt::Display) -> String {

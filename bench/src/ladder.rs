@@ -9,6 +9,7 @@
 //! Checksums cannot be left out of a data set; where their time goes is told by the peers' own time states.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use bireme_control::raid::geometry::{Geometry, Level, default_chunk};
 use bireme_control::units::Nanos;
@@ -18,7 +19,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::environment::Environment;
-use crate::size;
+use crate::{signals, size};
 
 mod ceiling;
 mod report;
@@ -106,9 +107,15 @@ pub fn measure(options: &Options) -> Result<(String, Value), String> {
         devices.iter().map(Device::facts).collect()
     };
     let mut climbed: Vec<Climbed> = rungs.iter().map(|&rung| Climbed { rung, steps: Vec::new() }).collect();
+    let stop = signals::handles()?.stop;
     for round in 0..=options.rounds {
         for one in &mut climbed {
-            let step = rungs::climb(one.rung, options)?;
+            let step = rungs::climb(one.rung, options, &stop)?;
+            if stop.load(Ordering::Acquire) {
+                return Err(
+                    "interrupted by a signal: a ladder that was not climbed to its end tells nothing".to_owned()
+                );
+            }
             // The first round warms the devices and their memory up.
             if round > 0 {
                 eprintln!(

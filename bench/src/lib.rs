@@ -24,6 +24,7 @@ pub mod parity;
 pub mod peer_rate;
 pub mod recording;
 pub mod report;
+mod signals;
 pub mod size;
 pub mod throttled;
 pub mod versus;

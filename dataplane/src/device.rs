@@ -168,7 +168,7 @@ impl Device {
     }
 
     /// The same device under the same claim, for several uses of it one after the other: a claim that is given up in between
-    /// may not be had again at once, and somebody else may have it first.
+    /// may not be had again at once, and somebody else may have it first. Requests of the copy go to the block device.
     ///
     /// # Errors
     /// The process has too many files open.

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::options::{Spread, Target};
+use super::verdict::KEPT;
 use super::{Options, measure};
 use crate::recording::recorder::Direction;
 use crate::report::Columns;
@@ -220,8 +221,6 @@ fn to_json(options: &Options, swept: &Swept) -> Value {
 /// Steps of a sweep without a number.
 pub(super) const STEPS: u32 = 10;
 const RESOLUTION: f64 = 0.02;
-/// A schedule counts as kept when so much of it was achieved.
-const KEPT: f64 = 0.99;
 
 #[cfg(test)]
 mod tests {

@@ -91,7 +91,7 @@ const WAITED_NEVER: f64 = 0.1;
 /// A process counts as held back when it was for so much of the measured time.
 const HELD_BACK: f64 = 0.02;
 /// A schedule counts as kept when so much of it was achieved.
-const KEPT: f64 = 0.99;
+pub(super) const KEPT: f64 = 0.99;
 
 #[cfg(test)]
 mod tests {

@@ -171,7 +171,6 @@ impl Climbed {
 
     /// What is read and written in memory for each byte of data.
     fn memory(&self, geometry: Option<&Geometry>) -> Option<f64> {
-        let parity = |geometry: &Geometry| f64::from(geometry.parities());
         match (self.rung, geometry) {
             // The device reads it.
             (Rung::Bare | Rung::Accounting | Rung::Peer, _) => Some(1.0),
@@ -180,7 +179,7 @@ impl Climbed {
             // Generated and read for the parity; parity written; all of it read for checksums and by the device.
             (Rung::Parity, Some(geometry)) => {
                 let whole = 1.0 / useful(geometry);
-                Some(2.0 + whole - 1.0 + 2.0 * whole).filter(|_| parity(geometry) > 0.0)
+                Some(2.0 + whole - 1.0 + 2.0 * whole)
             }
             // The same; but what devices read is what was written to them, log included.
             (Rung::Volume, Some(geometry)) => {

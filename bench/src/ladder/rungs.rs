@@ -55,14 +55,14 @@ impl Rung {
 }
 
 /// Climbs one rung once.
-pub(super) fn climb(rung: Rung, options: &Options) -> Result<Step, String> {
+pub(super) fn climb(rung: Rung, options: &Options, stop: &Arc<AtomicBool>) -> Result<Step, String> {
     let before = written(options);
     let mut step = match rung {
         Rung::Bare => on_bare_ring(options, false)?,
         Rung::Accounting => on_bare_ring(options, true)?,
         Rung::Peer => on_peers(options)?,
-        Rung::Stripe => as_data_set(options, Level::Raid0)?,
-        Rung::Parity => as_data_set(options, parity_level(options))?,
+        Rung::Stripe => as_data_set(options, Level::Raid0, stop)?,
+        Rung::Parity => as_data_set(options, parity_level(options), stop)?,
         Rung::Volume => in_place(options)?,
     };
     step.written = before.and_then(|before| {
@@ -148,7 +148,7 @@ fn on_peers(options: &Options) -> Result<Step, String> {
     })
 }
 
-fn as_data_set(options: &Options, level: Level) -> Result<Step, String> {
+fn as_data_set(options: &Options, level: Level, stop: &Arc<AtomicBool>) -> Result<Step, String> {
     let job = OffloadJob {
         devices: open(options)?,
         shape: Shape { geometry: geometry(options, level)? },
@@ -156,8 +156,7 @@ fn as_data_set(options: &Options, level: Level) -> Result<Step, String> {
         source: Source::Generated { seed: 1, bytes: options.size },
         sets: 1,
     };
-    let handles =
-        Handles { gauges: Arc::new(Gauges::new(options.devices.len())), stop: Arc::new(AtomicBool::new(false)) };
+    let handles = Handles { gauges: Arc::new(Gauges::new(options.devices.len())), stop: stop.clone() };
     let outcome = engine::offload(job, &config(options), &handles).map_err(sentence)?;
     let mut times = TimeStates::default();
     outcome.peers.iter().for_each(|peer| times.merge(&peer.times));

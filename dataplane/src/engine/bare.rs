@@ -127,20 +127,25 @@ fn transfer<const ACCOUNT: bool>(
     let mut next: Vec<u64> = vec![0; own.len()];
     let mut free: Vec<u32> = (0..job.requests).rev().collect();
     let mut began = vec![Nanos::ZERO; job.requests as usize];
+    // For the sentence about one that fails: on which of its devices, and where.
+    let mut asked_of = vec![(0, 0); job.requests as usize];
+    let mut failure = None;
     let mut latencies = Latencies::new();
     let (mut asked, mut ended, mut file) = (0, 0, 0);
     let start = Instant::now();
     let now = || Nanos(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
     let port = |error: io::Error| Failure::Port { errno: error.raw_os_error().unwrap_or(libc::EIO) };
-    while ended < total {
+    while ended < total && (failure.is_none() || ended < asked) {
         let handed = if ACCOUNT { now() } else { Nanos::ZERO };
         while asked < total
+            && failure.is_none()
             && let Some(&slot) = free.last()
         {
             let place = next[file];
             if !ring.push(slot, u16::try_from(file).expect("few devices"), place * request, job.write) {
                 break;
             }
+            asked_of[slot as usize] = (file, place * request);
             next[file] = if place + 1 == places[file] { 0 } else { place + 1 };
             file = if file + 1 == own.len() { 0 } else { file + 1 };
             free.pop();
@@ -152,11 +157,16 @@ fn transfer<const ACCOUNT: bool>(
         ring.enter(1).map_err(port)?;
         let back = if ACCOUNT { now() } else { Nanos::ZERO };
         while let Some((slot, result)) = ring.reap() {
-            let doing = if job.write { Doing::Write } else { Doing::Read };
-            // Which device it was is not kept; the peer's first stands for them.
-            let refused = |errno| Failure::Device { doing, file: index, offset: 0, errno };
-            if result.map_err(refused)? != job.request_bytes {
-                return Err(refused(libc::EIO));
+            if result != Ok(job.request_bytes) {
+                let (file, offset) = asked_of[slot as usize];
+                let doing = if job.write { Doing::Write } else { Doing::Read };
+                let file = index + u16::try_from(file).expect("few devices") * peers;
+                failure.get_or_insert(Failure::Device {
+                    doing,
+                    file,
+                    offset,
+                    errno: result.err().unwrap_or(libc::EIO),
+                });
             }
             if ACCOUNT {
                 latencies.record(back.since(began[slot as usize]));
@@ -165,5 +175,5 @@ fn transfer<const ACCOUNT: bool>(
             ended += 1;
         }
     }
-    Ok(Part { operations: ended, elapsed: now(), latencies })
+    failure.map_or(Ok(Part { operations: ended, elapsed: now(), latencies }), Err)
 }
