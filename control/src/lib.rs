@@ -11,9 +11,11 @@
 //! - [`units`]: bytes, times, shares and ids as types of their own.
 //! - [`balance`]: how peers share the transfers of a data set.
 //! - [`controller`]: the parameters that are set anew each period.
+//! - [`reservation`]: who may use how much of each link.
 //! - [`raid`]: where the bytes of a frame lie on the members of an array.
 
 pub mod balance;
 pub mod controller;
 pub mod raid;
+pub mod reservation;
 pub mod units;
