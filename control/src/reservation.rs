@@ -13,6 +13,11 @@
 //!
 //! `epoch` is the reference, and exact; `tags` is what ships. Both are integers, and know no clock.
 
+pub mod balance;
+pub mod capacity;
+pub mod plan;
+pub mod share;
+pub mod tags;
 use serde::{Deserialize, Serialize};
 
 /// One of the links that are shared, counted from 0.
@@ -104,6 +109,8 @@ pub enum Scheme {
 
 /// From a host's uplink over a rack's and a data centre's to another host's, and a device at each end.
 pub const PATH_LINKS_MAX: usize = 7;
+/// The most classes that share links.
+pub const CLASSES_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
