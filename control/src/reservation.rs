@@ -15,6 +15,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub mod epoch;
+
 /// One of the links that are shared, counted from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
