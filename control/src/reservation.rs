@@ -13,6 +13,11 @@
 //!
 //! `epoch` is the reference, and exact; `tags` is what ships. Both are integers, and know no clock.
 
+pub mod balance;
+pub mod capacity;
+pub mod plan;
+pub mod share;
+pub mod tags;
 use serde::{Deserialize, Serialize};
 
 pub mod epoch;
@@ -106,6 +111,8 @@ pub enum Scheme {
 
 /// From a host's uplink over a rack's and a data centre's to another host's, and a device at each end.
 pub const PATH_LINKS_MAX: usize = 7;
+/// The most classes that share links.
+pub const CLASSES_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
