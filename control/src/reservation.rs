@@ -15,12 +15,11 @@
 
 pub mod balance;
 pub mod capacity;
+pub mod epoch;
 pub mod plan;
 pub mod share;
 pub mod tags;
 use serde::{Deserialize, Serialize};
-
-pub mod epoch;
 
 /// One of the links that are shared, counted from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
