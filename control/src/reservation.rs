@@ -19,6 +19,7 @@ pub mod epoch;
 pub mod plan;
 pub mod share;
 pub mod tags;
+
 use serde::{Deserialize, Serialize};
 
 /// One of the links that are shared, counted from 0.
