@@ -48,7 +48,7 @@ fn legend(canvas: &Canvas, scenario: &Scenario) {
 }
 
 fn panel(canvas: &Canvas, scale: &Scale, top: i32, name: &str, shares: &Shares) {
-    canvas.heading(Point(LEFT, top - 12), name, 12);
+    canvas.heading(Point(LEFT, top - 28), name, 12);
     for percent in [0, 50, 100] {
         let y = top + HEIGHT - HEIGHT * percent / 100;
         canvas.line(&[Point(scale.left(), y), Point(scale.right(), y)], PALE, 1);
@@ -79,8 +79,8 @@ const WIDTH: i32 = 1200;
 const MARGIN: i32 = 20;
 const LEFT: i32 = 80;
 const RIGHT: i32 = 30;
-const TOP: i32 = 110;
+const TOP: i32 = 120;
 const BOTTOM: i32 = 30;
 const HEIGHT: i32 = 110;
-const PITCH: i32 = 160;
+const PITCH: i32 = 172;
 const PERCENT_MAX: f64 = 115.0;
