@@ -10,6 +10,7 @@
 //! - [`engine`]: start and stop; pins cores, builds ports, wires queues. [`outcome`]: what a run reports.
 //! - [`peer`]: one core's turn. [`job`]: who asks for I/O. [`slots`]: requests under way and their buffers.
 //! - [`control_thread`]: observe, let control decide, publish.
+//! - [`reservation`]: classes that share devices: what each may still use, and who is next.
 //! - [`pool`]: several devices opened as one; [`layout`], [`superblock`]: what lies where on each of them.
 //! - [`volume`]: an address space of blocks that are written in place.
 //! - [`ledger`]: the thread that owns the metadata: commits and recovery.
@@ -45,6 +46,7 @@ pub mod pool;
 pub mod port;
 pub mod queue;
 pub mod requests;
+pub mod reservation;
 pub mod runs;
 pub mod slots;
 pub mod superblock;
