@@ -18,7 +18,6 @@ pub mod arguments;
 pub mod live;
 mod model;
 mod periodic;
-mod random;
 mod report;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@
 //! - [`mod@array`]: one volume on real devices under reads and writes.
 //! - [`balance`]: the strategies of balance against each other.
 //! - [`mod@device`]: devices under a load. [`ladder`]: what each layer costs.
+//! - [`reserve`]: the schemes of bandwidth reservation against each other.
 //! - [`parity`]: parity and checksums on one core, beside ISA-L; its `isal` is the only unsafe code here.
 //! - [`class`]: what classes are promised, as operators write it.
 //! - [`mod@compare`]: whether two sets of runs differ. [`display`]: the line that says how a run goes.
@@ -24,8 +25,10 @@ pub mod environment;
 pub mod ladder;
 pub mod parity;
 pub mod peer_rate;
+mod random;
 pub mod recording;
 pub mod report;
+pub mod reserve;
 mod signals;
 pub mod size;
 pub mod throttled;

@@ -24,6 +24,7 @@ pub use columns::Columns;
 pub(crate) use curve::curve;
 pub use html::to_html;
 pub use picture::to_svg;
+pub(crate) use picture::{canvas, scale};
 pub use table::to_table;
 pub(crate) use table::{heading, paragraphs, surroundings};
 
@@ -67,6 +68,14 @@ pub fn give(table: &str, json: &Value, file: Option<&Path>) -> Result<(), String
 /// The file cannot be written.
 pub fn give_html(json: &Value, file: &Path) -> Result<(), String> {
     store(file, &to_html(json))
+}
+
+/// Stores a picture.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn give_svg(svg: &str, file: &Path) -> Result<(), String> {
+    store(file, svg)
 }
 
 fn store(path: &Path, text: &str) -> Result<(), String> {

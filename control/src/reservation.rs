@@ -15,9 +15,11 @@
 
 pub mod balance;
 pub mod capacity;
+pub mod epoch;
 pub mod plan;
 pub mod share;
 pub mod tags;
+
 use serde::{Deserialize, Serialize};
 
 /// One of the links that are shared, counted from 0.

@@ -4,7 +4,8 @@
 //! exchanges; noise and stalls belong to the peer's n-th transfer. The arithmetic is in floating point, because this is
 //! the world and no decision; the same seed gives the same world.
 
-use crate::balance::{Scenario, random};
+use crate::balance::Scenario;
+use crate::random;
 
 /// All peers' speeds over time.
 #[derive(Clone, Debug)]

@@ -20,9 +20,9 @@ use canvas::{Anchor, Canvas, INK, PALE, Point};
 use lanes::Lanes;
 use scale::Scale;
 
-mod canvas;
+pub(crate) mod canvas;
 mod lanes;
-mod scale;
+pub(crate) mod scale;
 mod shares;
 mod times;
 

@@ -6,21 +6,21 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 /// Right, and down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Point(pub(super) i32, pub(super) i32);
+pub(crate) struct Point(pub(crate) i32, pub(crate) i32);
 
 /// Where a text lies beside its point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Anchor {
+pub(crate) enum Anchor {
     Start,
     Middle,
     End,
 }
 
 /// A white sheet.
-pub(super) struct Canvas<'a>(DrawingArea<SVGBackend<'a>, plotters::coord::Shift>);
+pub(crate) struct Canvas<'a>(DrawingArea<SVGBackend<'a>, plotters::coord::Shift>);
 
 impl<'a> Canvas<'a> {
-    pub(super) fn new(svg: &'a mut String, width: i32, height: i32) -> Canvas<'a> {
+    pub(crate) fn new(svg: &'a mut String, width: i32, height: i32) -> Canvas<'a> {
         let size = [width, height].map(|length| u32::try_from(length).expect("a picture has a size"));
         let area = SVGBackend::with_string(svg, (size[0], size[1])).into_drawing_area();
         area.fill(&WHITE).expect(NO_FAILURE);
@@ -28,30 +28,30 @@ impl<'a> Canvas<'a> {
     }
 
     /// A filled rectangle. One without height or width is not drawn.
-    pub(super) fn bar(&self, from: Point, to: Point, color: RGBColor, opacity: f64) {
+    pub(crate) fn bar(&self, from: Point, to: Point, color: RGBColor, opacity: f64) {
         if from.0 < to.0 && from.1 < to.1 {
             let corners = [(from.0, from.1), (to.0, to.1)];
             self.0.draw(&Rectangle::new(corners, color.mix(opacity).filled())).expect(NO_FAILURE);
         }
     }
 
-    pub(super) fn line(&self, points: &[Point], color: RGBColor, width: u32) {
+    pub(crate) fn line(&self, points: &[Point], color: RGBColor, width: u32) {
         let points: Vec<_> = points.iter().map(|point| (point.0, point.1)).collect();
         self.0.draw(&PathElement::new(points, color.stroke_width(width))).expect(NO_FAILURE);
     }
 
-    pub(super) fn dot(&self, center: Point, radius: i32, color: RGBColor) {
+    pub(crate) fn dot(&self, center: Point, radius: i32, color: RGBColor) {
         self.0.draw(&Circle::new((center.0, center.1), radius, color.filled())).expect(NO_FAILURE);
     }
 
     /// A small circle with nothing in it.
-    pub(super) fn ring(&self, center: Point, radius: i32, color: RGBColor) {
+    pub(crate) fn ring(&self, center: Point, radius: i32, color: RGBColor) {
         self.dot(center, radius, WHITE);
         self.0.draw(&Circle::new((center.0, center.1), radius, color.stroke_width(1))).expect(NO_FAILURE);
     }
 
     /// A line from a dot to a point.
-    pub(super) fn arrow(&self, from: Point, to: Point, color: RGBColor, width: u32) {
+    pub(crate) fn arrow(&self, from: Point, to: Point, color: RGBColor, width: u32) {
         let back = if to.1 > from.1 { -HEAD } else { HEAD };
         self.line(&[from, Point(to.0, to.1 + back)], color, width);
         self.dot(from, 2, color);
@@ -59,18 +59,18 @@ impl<'a> Canvas<'a> {
         self.0.draw(&Polygon::new(head, color.filled())).expect(NO_FAILURE);
     }
 
-    pub(super) fn cross(&self, center: Point, color: RGBColor) {
+    pub(crate) fn cross(&self, center: Point, color: RGBColor) {
         let Point(x, y) = center;
         self.line(&[Point(x - HEAD, y - HEAD), Point(x + HEAD, y + HEAD)], color, 3);
         self.line(&[Point(x - HEAD, y + HEAD), Point(x + HEAD, y - HEAD)], color, 3);
     }
 
     /// Text, its middle at the height of the point.
-    pub(super) fn text(&self, at: Point, text: &str, pixels: u32, color: RGBColor, anchor: Anchor) {
+    pub(crate) fn text(&self, at: Point, text: &str, pixels: u32, color: RGBColor, anchor: Anchor) {
         self.write(at, text, pixels, color, anchor, FontStyle::Normal);
     }
 
-    pub(super) fn heading(&self, at: Point, text: &str, pixels: u32) {
+    pub(crate) fn heading(&self, at: Point, text: &str, pixels: u32) {
         self.write(at, text, pixels, INK, Anchor::Start, FontStyle::Bold);
     }
 
@@ -88,31 +88,31 @@ impl<'a> Canvas<'a> {
         self.0.draw(&Text::new(text.to_owned(), (at.0, at.1), style)).expect(NO_FAILURE);
     }
 
-    pub(super) fn finish(self) {
+    pub(crate) fn finish(self) {
         self.0.present().expect(NO_FAILURE);
     }
 }
 
 /// About how wide a text of that many pixels is: digits and small letters of common fonts are a little narrower.
-pub(super) fn width_of(text: &str, pixels: i32) -> i32 {
+pub(crate) fn width_of(text: &str, pixels: i32) -> i32 {
     i32::try_from(text.chars().count()).unwrap_or(i32::MAX / 100).saturating_mul(pixels * 3 / 5)
 }
 
 /// A peer's colour; after eight they come again.
-pub(super) fn color_of(peer: PeerId) -> RGBColor {
+pub(crate) fn color_of(peer: PeerId) -> RGBColor {
     PEERS[peer.index() % PEERS.len()]
 }
 
 /// What lies under everything.
-pub(super) const PAPER: RGBColor = WHITE;
+pub(crate) const PAPER: RGBColor = WHITE;
 /// Text and marks.
-pub(super) const INK: RGBColor = RGBColor(51, 51, 51);
+pub(crate) const INK: RGBColor = RGBColor(51, 51, 51);
 /// What was refused.
-pub(super) const GREY: RGBColor = RGBColor(128, 128, 128);
+pub(crate) const GREY: RGBColor = RGBColor(128, 128, 128);
 /// Lines of the ground.
-pub(super) const PALE: RGBColor = RGBColor(222, 222, 222);
+pub(crate) const PALE: RGBColor = RGBColor(222, 222, 222);
 /// The ground of a set.
-pub(super) const GROUND: RGBColor = RGBColor(244, 244, 244);
+pub(crate) const GROUND: RGBColor = RGBColor(244, 244, 244);
 /// The colours of Okabe and Ito, the yellow among them darkened so that it is seen on white.
 const PEERS: [RGBColor; 8] = [
     RGBColor(0, 114, 178),

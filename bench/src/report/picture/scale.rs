@@ -4,34 +4,34 @@ use bireme_control::units::Nanos;
 
 /// From 0 to an end, over columns of pixels.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scale {
+pub(crate) struct Scale {
     end: Nanos,
     left: i32,
     right: i32,
 }
 
 impl Scale {
-    pub(super) fn new(end: Nanos, left: i32, right: i32) -> Scale {
+    pub(crate) fn new(end: Nanos, left: i32, right: i32) -> Scale {
         Scale { end: end.max(Nanos(1)), left, right }
     }
 
     /// The column of a moment; moments past the end have the last.
-    pub(super) fn x(&self, at: Nanos) -> i32 {
+    pub(crate) fn x(&self, at: Nanos) -> i32 {
         let width = u128::try_from(self.right - self.left).unwrap_or(0);
         let column = u128::from(at.min(self.end).0) * width / u128::from(self.end.0);
         self.left + i32::try_from(column).unwrap_or(0)
     }
 
-    pub(super) fn left(&self) -> i32 {
+    pub(crate) fn left(&self) -> i32 {
         self.left
     }
 
-    pub(super) fn right(&self) -> i32 {
+    pub(crate) fn right(&self) -> i32 {
         self.right
     }
 
     /// Columns and labels of round times, ten at most, and the unit that the labels count.
-    pub(super) fn ticks(&self) -> (Vec<(i32, String)>, &'static str) {
+    pub(crate) fn ticks(&self) -> (Vec<(i32, String)>, &'static str) {
         let (unit, name) = match self.end.0 {
             0..10_000 => (1, "ns"),
             10_000..10_000_000 => (1_000, "us"),

@@ -1,16 +1,21 @@
 //! Random numbers by address: the same seed, stream and index always give the same one, whatever was asked before.
 //!
 //! So the noise of a peer's n-th transfer does not depend on the strategy that led to it, and the ideal is computed over
-//! the very noise that the peers met.
+//! the very noise that the peers met; and the requests of a class come at the same times under every scheme.
 
 /// One number, evenly spread over 0 (excluded) to 1 (included).
-pub(super) fn uniform(seed: u64, stream: u64, index: u64) -> f64 {
+pub(crate) fn uniform(seed: u64, stream: u64, index: u64) -> f64 {
     let bits = scramble(scramble(scramble(seed) ^ stream) ^ index) >> 11;
     (bits + 1) as f64 / (1u64 << 53) as f64
 }
 
+/// One number of the exponential distribution with this mean: the pause before the next of arrivals at random.
+pub(crate) fn exponential(seed: u64, stream: u64, index: u64, mean: f64) -> f64 {
+    -uniform(seed, stream, index).ln() * mean
+}
+
 /// One number of the normal distribution with mean 0 and variance 1, after Box and Muller.
-pub(super) fn gaussian(seed: u64, stream: u64, index: u64) -> f64 {
+pub(crate) fn gaussian(seed: u64, stream: u64, index: u64) -> f64 {
     let radius = (-2.0 * uniform(seed, stream, 2 * index).ln()).sqrt();
     radius * (std::f64::consts::TAU * uniform(seed, stream, 2 * index + 1)).cos()
 }
@@ -39,6 +44,8 @@ mod tests {
             assert!((mean - 0.5).abs() < 0.01 && (variance - 1.0 / 12.0).abs() < 0.003, "{mean} {variance}");
             let (mean, variance) = moments(&|index| gaussian(7, stream, index));
             assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.05, "{mean} {variance}");
+            let (mean, variance) = moments(&|index| exponential(7, stream, index, 2.0));
+            assert!((mean - 2.0).abs() < 0.05 && (variance - 4.0).abs() < 0.3, "{mean} {variance}");
         }
     }
 }
