@@ -33,7 +33,7 @@ use crate::{signals, throttled};
 
 #[cfg(test)]
 mod accuracy;
-mod addresses;
+pub(crate) mod addresses;
 mod arrivals;
 mod checks;
 mod content;
@@ -43,7 +43,7 @@ mod journal;
 mod live;
 mod load;
 mod metrics;
-mod opening;
+pub(crate) mod opening;
 mod options;
 mod owed;
 mod report;
@@ -124,7 +124,7 @@ pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String>
     };
     let mut series = Series::new(options.peers, options.recording.interval, Box::new(sink));
     let mut watch = Watch::new(options, &load)?;
-    let mut look = || {
+    let mut look = |_: Nanos| {
         while shared.exchange.take(|interval| {
             series.add(interval);
             watch.add(interval);

@@ -12,8 +12,8 @@
 //! - *Snap-back*: how long a class that comes back waits for its share.
 //! - CPU time for a decision.
 
+use bireme_control::reservation::ClassId;
 use bireme_control::reservation::epoch::Booking;
-use bireme_control::reservation::{ClassId, Scheme};
 use bireme_control::units::Nanos;
 use serde::Serialize;
 
@@ -24,6 +24,7 @@ pub mod figures;
 mod known;
 mod lending;
 mod link;
+pub mod live;
 mod manager;
 mod model;
 mod paced;
@@ -35,7 +36,7 @@ mod shares;
 mod tests;
 
 use demand::Load;
-use figures::{Isolation, Quantiles, SnapBack};
+use figures::{Against, Isolation, Quantiles, SnapBack};
 pub use known::{Cell, known};
 pub use picture::to_svg;
 pub use record::{Ended, Record};
@@ -138,6 +139,8 @@ pub enum Rule {
         /// Requests are cut into so many bytes, but for those of the sparse high class.
         cut: Option<u64>,
     },
+    /// Caps of the kernel's blkio controller, on devices only.
+    Kernel,
 }
 
 /// A contender and what was found; nothing where a situation was left out.
@@ -147,6 +150,8 @@ pub struct Outcome {
     pub contender: Contender,
     /// How much of the link was used under the flood.
     pub link_use_percent: Option<f64>,
+    /// How much of the link was used while all wanted more than there is.
+    pub backlogged_use_percent: Option<f64>,
     /// Of backlogged classes.
     pub isolation: Option<Error>,
     /// Of the high class alone.
@@ -159,9 +164,9 @@ pub struct Outcome {
     pub many: Option<Error>,
     /// Who had what of the link while one class came and went.
     pub shares: Option<Shares>,
-    /// Processor time for one decision, in nanoseconds, beside two backlogged classes. The only figure that is measured
-    /// on this computer.
-    pub decision_ns: f64,
+    /// Processor time for one decision, in nanoseconds, beside two backlogged classes; none where the kernel decides. The
+    /// only figure of a simulation that is measured on this computer.
+    pub decision_ns: Option<f64>,
 }
 
 /// How far from their shares classes were, and what one request is.
@@ -175,41 +180,52 @@ pub struct Error {
 
 /// Runs each contender through these situations.
 pub fn simulate(scenario: &Scenario, contenders: &[Contender], situations: &[Situation]) -> Vec<Outcome> {
-    contenders.iter().map(|contender| outcome(scenario, contender, situations)).collect()
+    let outcome = |contender: &Contender| {
+        let run = |&situation: &Situation| {
+            let load = Load::new(scenario, situation, contender.rule.cut());
+            (situation, model::run(scenario, contender.rule, &load), load)
+        };
+        Outcome::new(scenario, contender, situations.iter().map(run).collect(), Against::Link)
+    };
+    contenders.iter().map(outcome).collect()
 }
 
-fn outcome(scenario: &Scenario, contender: &Contender, situations: &[Situation]) -> Outcome {
-    let rule = contender.rule;
-    let run = |situation: Situation| {
-        situations.contains(&situation).then(|| {
-            let load = Load::new(scenario, situation, rule.cut());
-            (model::run(scenario, rule, &load), load)
-        })
-    };
-    let high = scenario.high();
-    let latencies = |(record, _): &(Record, Load)| figures::latencies(&record.ended, high);
-    let error = |(record, load): (Record, Load)| {
-        let entitled = load.entitled(scenario.link);
-        let bytes = rule.cut().unwrap_or(scenario.request);
-        let one_request = figures::one_request(&entitled, bytes, record.until - record.from);
-        Error { error: figures::isolation(&record, &entitled), one_request }
-    };
-    let flood = run(Situation::Flood);
-    let on_off = run(Situation::OnOff);
-    let snap_back = |(record, load): &(Record, Load)| {
-        let share = load.entitled(scenario.link).into_iter().find(|(class, _)| *class == high)?;
-        figures::snap_back(record, high, share.1)
-    };
-    Outcome {
-        contender: contender.clone(),
-        link_use_percent: flood.as_ref().map(|(record, _)| percent(record.busy, record.until - record.from)),
-        isolation: run(Situation::Backlogged).map(error),
-        alone: run(Situation::Alone).as_ref().map(latencies),
-        flood: flood.as_ref().map(latencies),
-        snap_back: on_off.as_ref().and_then(snap_back),
-        many: run(Situation::Many).map(error),
-        shares: on_off.map(|(record, _)| Shares::new(&record, scenario)),
-        decision_ns: decision::cost_ns(rule, scenario),
+impl Outcome {
+    /// From what was seen of a contender in each situation.
+    fn new(
+        scenario: &Scenario,
+        contender: &Contender,
+        found: Vec<(Situation, Record, Load)>,
+        against: Against,
+    ) -> Outcome {
+        let (rule, high) = (contender.rule, scenario.high());
+        let of = |situation: Situation| {
+            found.iter().find(|(other, ..)| *other == situation).map(|(_, record, load)| (record, load))
+        };
+        let latencies = |(record, _): (&Record, &Load)| figures::latencies(&record.ended, high);
+        let busy = |(record, _): (&Record, &Load)| percent(record.busy, record.until - record.from);
+        let error = |(record, load): (&Record, &Load)| {
+            let entitled = load.entitled(scenario.link);
+            let bytes = rule.cut().unwrap_or(scenario.request);
+            let one_request = figures::one_request(&entitled, bytes, record.until - record.from);
+            Error { error: figures::isolation(record, &entitled, against), one_request }
+        };
+        let snap_back = |(record, load): (&Record, &Load)| {
+            let share = load.entitled(scenario.link).into_iter().find(|(class, _)| *class == high)?;
+            figures::snap_back(record, high, share.1)
+        };
+        Outcome {
+            contender: contender.clone(),
+            link_use_percent: of(Situation::Flood).map(busy),
+            backlogged_use_percent: of(Situation::Backlogged).map(busy),
+            isolation: of(Situation::Backlogged).map(error),
+            alone: of(Situation::Alone).map(latencies),
+            flood: of(Situation::Flood).map(latencies),
+            snap_back: of(Situation::OnOff).and_then(snap_back),
+            many: of(Situation::Many).map(error),
+            shares: of(Situation::OnOff).map(|(record, _)| Shares::new(record, scenario)),
+            decision_ns: decision::cost_ns(rule, scenario),
+        }
     }
 }
 
@@ -254,19 +270,20 @@ impl Situation {
 }
 
 impl Rule {
-    /// The scheme that it belongs to.
-    pub const fn scheme(self) -> Scheme {
+    /// The scheme that it belongs to, as in JSON.
+    pub const fn scheme(self) -> &'static str {
         match self {
-            Rule::None => Scheme::None,
-            Rule::Epoch { .. } | Rule::Lending { .. } => Scheme::Epoch,
-            Rule::Tags { .. } => Scheme::Tags,
+            Rule::None => "none",
+            Rule::Epoch { .. } | Rule::Lending { .. } => "epoch",
+            Rule::Tags { .. } => "tags",
+            Rule::Kernel => "blkio",
         }
     }
 
     const fn cut(self) -> Option<u64> {
         match self {
             Rule::Tags { cut, .. } => cut,
-            Rule::None | Rule::Epoch { .. } | Rule::Lending { .. } => None,
+            Rule::None | Rule::Epoch { .. } | Rule::Lending { .. } | Rule::Kernel => None,
         }
     }
 }

@@ -27,7 +27,7 @@ mod child;
 pub mod device;
 pub mod fio;
 pub mod interval;
-mod throttle;
+pub(crate) mod throttle;
 
 use child::Runner;
 use fio::Tuning;

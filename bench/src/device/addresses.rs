@@ -6,7 +6,7 @@ use rand_distr::{Distribution, Zipf};
 
 /// Which places are chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Order {
+pub(crate) enum Order {
     /// One after the other, and again from the start.
     Sequential,
     /// All alike.
@@ -19,15 +19,15 @@ pub(super) enum Order {
 
 /// The places of one peer on one device: `count` of `step` bytes each, from `start` on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Places {
-    pub(super) start: u64,
-    pub(super) step: u64,
-    pub(super) count: u64,
+pub(crate) struct Places {
+    pub(crate) start: u64,
+    pub(crate) step: u64,
+    pub(crate) count: u64,
 }
 
 /// Draws offsets.
 #[derive(Debug)]
-pub(super) struct Addresses {
+pub(crate) struct Addresses {
     places: Places,
     drawing: Drawing,
     random: SmallRng,
@@ -46,7 +46,7 @@ impl Addresses {
     ///
     /// # Panics
     /// When there is none, or theta is no positive number.
-    pub(super) fn new(places: Places, order: Order, seed: u64) -> Addresses {
+    pub(crate) fn new(places: Places, order: Order, seed: u64) -> Addresses {
         assert!(places.count > 0, "a region holds at least one place");
         let drawing = match order {
             Order::Sequential => Drawing::Sequential { next: 0 },
@@ -65,7 +65,7 @@ impl Addresses {
 
     /// The next offset, in bytes.
     #[inline]
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         let Places { start, step, count } = self.places;
         let place = match &mut self.drawing {
             Drawing::Sequential { next } => {
@@ -93,7 +93,7 @@ impl Addresses {
 
     /// A number below `bound`.
     #[inline]
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         below(&mut self.random, bound)
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn open(options: &Options, load: &Load, config: &Config) -> Result<Ve
 }
 
 /// Devices that hold something are overwritten with permission only.
-fn check_blank(devices: &[Device], config: &Config) -> Result<(), String> {
+pub(crate) fn check_blank(devices: &[Device], config: &Config) -> Result<(), String> {
     let contents = raw::contents(devices, config).map_err(sentence)?;
     match devices.iter().zip(contents).find_map(|(device, content)| Some((device, content?))) {
         Some((device, content)) => {

@@ -55,7 +55,7 @@ pub(super) fn verify(journal: &Path, paths: &[PathBuf]) -> Result<(String, Value
     let handles = Handles { gauges: Arc::new(Gauges::new(0)), stop: Arc::new(AtomicBool::new(false)) };
     let (config, tick) = (Config { peers: 1, ..Config::default() }, Duration::from_millis(50));
     let reader = Reader::new(header, told.owed);
-    let ran = raw::drive(&job, &config, &handles, vec![reader], tick, || {}).map_err(|error| error.to_string())?;
+    let ran = raw::drive(&job, &config, &handles, vec![reader], tick, |_| {}).map_err(|error| error.to_string())?;
     let reader = ran.peers.into_iter().next().map(|peer| peer.client).ok_or("no peer has read anything")?;
     if let Some(first) = reader.lost.first() {
         let sentences: Vec<String> = reader.lost.iter().map(|mismatch| mismatch.sentence(paths)).collect();

@@ -38,13 +38,23 @@ pub fn parse_weights(text: &str) -> Result<Vec<u32>, String> {
     if (2..=CLASSES_MAX).contains(&weights.len()) { Ok(weights) } else { Err(bad()) }
 }
 
-/// `epoch`, `tags` or `none`.
-pub fn parse_scheme(text: &str) -> Result<Scheme, String> {
+/// A scheme as operators write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// One of ours.
+    Scheme(Scheme),
+    /// Caps of the kernel's blkio controller.
+    Blkio,
+}
+
+/// `epoch`, `tags`, `none` or `blkio`.
+pub fn parse_scheme(text: &str) -> Result<Choice, String> {
     match text.trim() {
-        "none" => Ok(Scheme::None),
-        "epoch" => Ok(Scheme::Epoch),
-        "tags" => Ok(Scheme::Tags),
-        _ => Err(format!("'{text}' is no scheme: write none, epoch or tags")),
+        "none" => Ok(Choice::Scheme(Scheme::None)),
+        "epoch" => Ok(Choice::Scheme(Scheme::Epoch)),
+        "tags" => Ok(Choice::Scheme(Scheme::Tags)),
+        "blkio" => Ok(Choice::Blkio),
+        _ => Err(format!("'{text}' is no scheme: write none, epoch, tags or blkio")),
     }
 }
 
@@ -92,7 +102,7 @@ mod tests {
         for text in ["", "1", "1:0", "1:-1", "1:x", "1:1.5", "1:10001"] {
             assert!(parse_weights(text).is_err_and(|sentence| sentence.contains("1:2:3")), "{text}");
         }
-        assert_eq!(parse_scheme("tags"), Ok(Scheme::Tags));
+        assert_eq!(parse_scheme("tags"), Ok(Choice::Scheme(Scheme::Tags)));
         assert!(parse_scheme("tag").is_err_and(|sentence| sentence.contains("none, epoch or tags")));
         assert_eq!(parse_situations("flood"), Ok(&[Situation::Alone, Situation::Flood][..]));
         assert!(parse_situations("alone").is_err());

@@ -9,7 +9,10 @@ use super::manager::{Manager, Pick, id};
 use super::{Rule, Scenario};
 
 /// Processor time for each head that is let go, with all that belongs to it: asking, picking, and what has ended.
-pub(super) fn cost_ns(rule: Rule, scenario: &Scenario) -> f64 {
+pub(super) fn cost_ns(rule: Rule, scenario: &Scenario) -> Option<f64> {
+    if rule == Rule::Kernel {
+        return None;
+    }
     let mut manager = Manager::new(rule, scenario.link, &scenario.weights);
     let classes = [0, scenario.weights.len() - 1].map(id);
     let mut now = Nanos::ZERO;
@@ -29,7 +32,7 @@ pub(super) fn cost_ns(rule: Rule, scenario: &Scenario) -> f64 {
             in_flight.pop_front().into_iter().for_each(|class| manager.done(class, BYTES));
         }
     }
-    processor_time().since(before).0 as f64 / f64::from(DECISIONS)
+    Some(processor_time().since(before).0 as f64 / f64::from(DECISIONS))
 }
 
 fn processor_time() -> Nanos {

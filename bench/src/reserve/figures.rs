@@ -20,6 +20,15 @@ pub struct Isolation {
     pub run: f64,
 }
 
+/// What shares are parts of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Against {
+    /// What the link carries, which is the same all the time.
+    Link,
+    /// What all classes got together in the window: a device is not equally fast all the time, and that is no class's fault.
+    Delivered,
+}
+
 /// A distribution, exact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Quantiles {
@@ -45,13 +54,13 @@ pub struct SnapBack {
 }
 
 /// The error of each window size, in percent of what each class is entitled to, in bytes per second.
-pub fn isolation(record: &Record, entitled: &[(ClassId, f64)]) -> Isolation {
+pub fn isolation(record: &Record, entitled: &[(ClassId, f64)], against: Against) -> Isolation {
     let whole = record.until - record.from;
     let [ms10, ms100, ms1000, run] = [10, 100, 1000]
         .map(Nanos::from_millis)
         .into_iter()
         .chain([whole])
-        .map(|window| worst(record, entitled, window.min(whole)))
+        .map(|window| worst(record, entitled, window.min(whole), against))
         .collect::<Vec<_>>()
         .try_into()
         .unwrap_or_default();
@@ -66,7 +75,7 @@ pub fn one_request(entitled: &[(ClassId, f64)], bytes: u64, run: Nanos) -> Isola
     Isolation { ms10, ms100, ms1000, run: percent(run) }
 }
 
-fn worst(record: &Record, entitled: &[(ClassId, f64)], window: Nanos) -> f64 {
+fn worst(record: &Record, entitled: &[(ClassId, f64)], window: Nanos, against: Against) -> f64 {
     let windows = usize::try_from((record.until - record.from).0 / window.0.max(1)).unwrap_or(0);
     let highest = entitled.iter().map(|(class, _)| class.index()).max().unwrap_or(0);
     let mut place = vec![None; highest + 1];
@@ -79,19 +88,37 @@ fn worst(record: &Record, entitled: &[(ClassId, f64)], window: Nanos) -> f64 {
             got[index * entitled.len() + place] += ended.bytes;
         }
     }
-    let error = |(got, (_, rate)): (&u64, &(ClassId, f64))| {
-        let due = rate * window.0 as f64 / 1e9;
-        (*got as f64 / due - 1.0).abs()
+    let all: f64 = entitled.iter().map(|(_, rate)| rate).sum();
+    let furthest = |got: &[u64]| {
+        let delivered = got.iter().sum::<u64>() as f64;
+        let rate_of_all = match against {
+            Against::Link => 1.0,
+            // Where nothing was delivered each class lacks all of its share.
+            Against::Delivered if delivered == 0.0 => 1.0,
+            Against::Delivered => delivered * 1e9 / window.0 as f64 / all,
+        };
+        let error = |(got, (_, rate)): (&u64, &(ClassId, f64))| {
+            let due = rate * rate_of_all * window.0 as f64 / 1e9;
+            (*got as f64 / due - 1.0).abs()
+        };
+        got.iter().zip(entitled).map(error).fold(0.0, f64::max)
     };
-    let furthest = |got: &[u64]| got.iter().zip(entitled).map(error).fold(0.0, f64::max);
     let sum: f64 = got.chunks(entitled.len().max(1)).map(furthest).sum();
     100.0 * sum / windows.max(1) as f64
 }
 
 /// From asking to the end, of one class.
 pub fn latencies(ended: &[Ended], class: ClassId) -> Quantiles {
-    let of_class = ended.iter().filter(|ended| ended.class == class);
-    let mut latencies: Vec<u64> = of_class.map(|ended| ended.at.since(ended.arrived).0).collect();
+    quantiles(ended.iter().filter(|ended| ended.class == class))
+}
+
+/// From asking to the end, of all.
+pub fn all_latencies(ended: &[Ended]) -> Quantiles {
+    quantiles(ended.iter())
+}
+
+fn quantiles<'a>(ended: impl Iterator<Item = &'a Ended>) -> Quantiles {
+    let mut latencies: Vec<u64> = ended.map(|ended| ended.at.since(ended.arrived).0).collect();
     latencies.sort_unstable();
     let count = latencies.len();
     // The least value that so many of a thousand do not exceed.
@@ -153,10 +180,13 @@ mod tests {
             ended: all.map(|(class, bytes, at)| ended(class, bytes, 0, at)).to_vec(),
             ..Record::default()
         };
-        let found = isolation(&record, &[(ClassId(0), 1000.0), (ClassId(1), 1000.0)]);
+        let found = isolation(&record, &[(ClassId(0), 1000.0), (ClassId(1), 1000.0)], Against::Link);
         assert!((found.ms100 - (50.0 + 20.0) / 2.0).abs() < 1e-9, "{found:?}");
         assert!((found.run - 25.0).abs() < 1e-9, "250 of 200 and 170 of 200: {found:?}");
         assert_eq!(found.ms1000, found.run, "a window is not longer than the run");
+        // The second window has 220 for both: 110 each.
+        let found = isolation(&record, &[(ClassId(0), 1000.0), (ClassId(1), 1000.0)], Against::Delivered);
+        assert!((found.ms100 - (50.0 + 100.0 / 11.0) / 2.0).abs() < 1e-9, "{found:?}");
     }
 
     #[test]

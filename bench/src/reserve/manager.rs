@@ -1,8 +1,12 @@
 //! Who may go, under each of the rules, behind one face: heads of queues in, grants out.
 
+use std::sync::Arc;
+
 use bireme_control::reservation::epoch::{Answer, Epoch};
+use bireme_control::reservation::tags::{self, LaneId};
 use bireme_control::reservation::{ClassId, LinkId, Path};
 use bireme_control::units::Nanos;
+use bireme_dataplane::reservation::{Balances, Gate};
 
 use super::Rule;
 use super::lending::Lending;
@@ -22,10 +26,25 @@ pub(super) enum Pick {
 /// The rule, and the heads that it has not let go yet.
 #[derive(Debug)]
 pub(super) enum Manager {
-    None { heads: Heads },
-    Epoch { epoch: Epoch, path: Path, heads: Heads, denied: Denied },
-    Lending { lending: Lending, heads: Heads },
+    None {
+        heads: Heads,
+    },
+    Epoch {
+        epoch: Epoch,
+        path: Path,
+        heads: Heads,
+        denied: Denied,
+    },
+    Lending {
+        lending: Lending,
+        heads: Heads,
+    },
     Tags(Paced),
+    /// Balances that several peers share, and this one's gate.
+    Shared {
+        gate: Box<Gate>,
+        lanes: Vec<LaneId>,
+    },
 }
 
 /// By class, the bytes of the request that waits at the head of its queue.
@@ -38,7 +57,7 @@ impl Manager {
     pub(super) fn new(rule: Rule, link: u64, weights: &[u32]) -> Manager {
         let heads = vec![None; weights.len()];
         match rule {
-            Rule::None => Manager::None { heads },
+            Rule::None | Rule::Kernel => Manager::None { heads },
             Rule::Epoch { length, booking } => Manager::Epoch {
                 epoch: Epoch::new(&[link], weights, length, booking),
                 path: the_link(),
@@ -50,6 +69,13 @@ impl Manager {
             }
             Rule::Tags { window, .. } => Manager::Tags(Paced::new(link, weights, window)),
         }
+    }
+
+    /// One peer's, over balances that all share; at most so many bytes of its are in flight.
+    pub(super) fn shared(balances: Arc<Balances>, classes: usize, window: u64) -> Manager {
+        let mut gate = Box::new(Gate::new(balances, &[window]));
+        let lanes = (0..classes).map(|class| gate.lane(id(class), the_link())).collect();
+        Manager::Shared { gate, lanes }
     }
 
     /// How often it plans; `None`: never.
@@ -73,6 +99,7 @@ impl Manager {
                 denied[class.index()] = Nanos::ZERO;
             }
             Manager::Tags(paced) => paced.ask(now, class, bytes),
+            Manager::Shared { gate, lanes } => gate.ask(now, lanes[class.index()], bytes),
         }
     }
 
@@ -86,13 +113,21 @@ impl Manager {
             Manager::Epoch { epoch, path, heads, denied } => pick_in_epoch(now, epoch, *path, heads, denied),
             Manager::Lending { lending, heads } => lending.pick(now, heads),
             Manager::Tags(paced) => paced.pick(now),
+            // Lanes are numbered as classes are.
+            Manager::Shared { gate, .. } => match gate.pick(now) {
+                tags::Pick::Grant { lane, .. } => Pick::Grant(ClassId(lane.0)),
+                tags::Pick::Wait(until) => Pick::Wait(until),
+                tags::Pick::Idle => Pick::Idle,
+            },
         }
     }
 
     /// What was granted has left the link.
     pub(super) fn done(&mut self, class: ClassId, bytes: u64) {
-        if let Manager::Tags(paced) = self {
-            paced.done(class, bytes);
+        match self {
+            Manager::Tags(paced) => paced.done(class, bytes),
+            Manager::Shared { gate, lanes } => gate.done(lanes[class.index()], bytes),
+            Manager::None { .. } | Manager::Epoch { .. } | Manager::Lending { .. } => {}
         }
     }
 }

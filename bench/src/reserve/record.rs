@@ -41,6 +41,11 @@ impl Record {
         self.busy = busy;
     }
 
+    /// Bytes of all that ended.
+    pub(super) fn bytes(&self) -> u64 {
+        self.ended.iter().map(|ended| ended.bytes).sum()
+    }
+
     pub(super) fn add(&mut self, ended: Ended) {
         if ended.at >= self.from {
             self.ended.push(ended);

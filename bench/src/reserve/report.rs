@@ -26,7 +26,7 @@ pub fn to_table(scenario: &Scenario, outcomes: &[Outcome]) -> String {
     text
 }
 
-fn latencies(outcomes: &[Outcome]) -> String {
+pub(super) fn latencies(outcomes: &[Outcome]) -> String {
     let headings =
         ["High class under the flood", "link use %", "p50", "p99", "p99.9", "alone p50", "p99", "p99.9", "p99 ratio"];
     let mut columns = Columns::new(&headings);
@@ -44,7 +44,7 @@ fn latencies(outcomes: &[Outcome]) -> String {
     columns.print()
 }
 
-fn shares(outcomes: &[Outcome]) -> String {
+pub(super) fn shares(outcomes: &[Outcome]) -> String {
     let headings = [
         "Error of the shares, %",
         "10 ms",
@@ -74,7 +74,11 @@ fn shares(outcomes: &[Outcome]) -> String {
         let time = |of: fn(&super::SnapBack) -> Nanos| {
             outcome.snap_back.as_ref().map_or_else(|| NONE.to_owned(), |back| of(back).to_string())
         };
-        row.extend([time(|back| back.mean), time(|back| back.max), format!("{:.0}", outcome.decision_ns)]);
+        row.extend([
+            time(|back| back.mean),
+            time(|back| back.max),
+            outcome.decision_ns.map_or_else(|| NONE.to_owned(), |ns| format!("{ns:.0}")),
+        ]);
         columns.row(row);
         let one = cells(|error| error.one_request);
         if !requests.contains(&one) {
@@ -91,7 +95,7 @@ fn percent(value: Option<f64>) -> String {
     value.map_or_else(|| NONE.to_owned(), |value| format!("{value:.2}"))
 }
 
-fn p99_ratio(outcome: &Outcome) -> Option<f64> {
+pub(super) fn p99_ratio(outcome: &Outcome) -> Option<f64> {
     let (flood, alone) = (outcome.flood?, outcome.alone?);
     (alone.p99 > 0 && flood.count > 0).then(|| flood.p99 as f64 / alone.p99 as f64)
 }
@@ -102,12 +106,13 @@ pub fn to_json(scenario: &Scenario, outcomes: &[Outcome]) -> Value {
     json!({ "kind": "reserve-simulation", "arguments": scenario, "schemes": schemes })
 }
 
-fn scheme_json(outcome: &Outcome) -> Value {
+pub(super) fn scheme_json(outcome: &Outcome) -> Value {
     let quantiles = |of: Option<Quantiles>| of.filter(|quantiles| quantiles.count > 0);
     json!({
         "scheme": outcome.contender.rule.scheme(),
         "name": outcome.contender.name,
         "link_use_percent": outcome.link_use_percent,
+        "backlogged_use_percent": outcome.backlogged_use_percent,
         "isolation_error_percent": outcome.isolation.map(|error| error.error),
         "one_request_percent": outcome.isolation.map(|error| error.one_request),
         "high_latency_ns": { "alone": quantiles(outcome.alone), "flood": quantiles(outcome.flood) },

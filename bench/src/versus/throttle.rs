@@ -6,13 +6,13 @@ use crate::blkio::{DeviceNumber, Group};
 
 /// The cap is on as long as this lives.
 #[derive(Debug)]
-pub(super) struct Throttle {
+pub(crate) struct Throttle {
     _group: Group,
 }
 
 impl Throttle {
     /// Caps each device at `bytes_per_second`.
-    pub(super) fn start(devices: &[PathBuf], bytes_per_second: u64) -> Result<Throttle, String> {
+    pub(crate) fn start(devices: &[PathBuf], bytes_per_second: u64) -> Result<Throttle, String> {
         let numbers = devices.iter().map(|path| DeviceNumber::of(path, OPTION)).collect::<Result<Vec<_>, _>>()?;
         let group = Group::new("bireme-versus", OPTION)?;
         numbers.iter().try_for_each(|number| group.cap(number, Some(bytes_per_second)))?;

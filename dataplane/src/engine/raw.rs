@@ -131,7 +131,8 @@ pub struct Peer<C> {
     failure: Option<Failure>,
 }
 
-/// Lets one client per peer do its work, and calls `tick` at least every `interval` meanwhile.
+/// Lets one client per peer do its work, and calls `tick` at least every `interval` meanwhile, with
+/// the time of the peers' clocks.
 ///
 /// # Errors
 /// A sentence for the operator.
@@ -141,7 +142,7 @@ pub fn drive<C: Client<Uring>>(
     handles: &Handles,
     clients: Vec<C>,
     interval: Duration,
-    mut tick: impl FnMut(),
+    mut tick: impl FnMut(Nanos),
 ) -> Result<Ran<C>, EngineError> {
     let (cores, note) = threads::cores(config)?;
     fits(job, config.peers)?;
@@ -154,7 +155,7 @@ pub fn drive<C: Client<Uring>>(
         bells: Bells::new(config.peers),
     };
     let before = Usage::now();
-    let mut workers = 0;
+    let (mut workers, mut watched) = (0, Instant::now());
     let peers: Option<Vec<Peer<C>>> = std::thread::scope(|scope| {
         let (mut gate, mut started) = (threads::Gate::new(), Vec::new());
         let (alive, ended) = channel::<()>();
@@ -169,14 +170,18 @@ pub fn drive<C: Client<Uring>>(
         drop(alive);
         gate.open()?;
         while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-            workers = workers.max(report::iou_workers());
-            tick();
+            if watched.elapsed() >= WORKERS_WATCHED {
+                workers = workers.max(report::iou_workers());
+                watched = Instant::now();
+            }
+            tick(since(crew.origin));
         }
         // All are joined before any is looked at.
         let peers: Vec<Option<Peer<C>>> = started.into_iter().map(|thread| thread.join().ok().flatten()).collect();
         Ok::<_, EngineError>(peers.into_iter().collect())
     })?;
-    tick();
+    workers = workers.max(report::iou_workers());
+    tick(since(crew.origin));
     let usage = Usage::now().since(before);
     let peers = peers.ok_or(EngineError::Died)?;
     if let Some(failure) = peers.iter().find_map(|peer| peer.failure) {
@@ -343,6 +348,13 @@ impl Crew<'_> {
         })
     }
 }
+
+fn since(origin: Instant) -> Nanos {
+    Nanos(u64::try_from(origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// How often kernel workers are counted.
+const WORKERS_WATCHED: Duration = Duration::from_millis(50);
 
 /// Waits for what is in flight: nobody else may use the devices before.
 fn drain(port: &mut Uring, patience: Nanos) {

@@ -1,0 +1,113 @@
+//! What the device can do with such requests, and how many must be in flight for that: a ladder of short runs.
+
+use bireme_control::reservation::capacity::{Found, Step, judge};
+use bireme_control::reservation::plan::Capacity;
+use bireme_control::units::Nanos;
+use serde::Serialize;
+
+use crate::reserve::record::Record;
+use crate::reserve::{Scenario, figures};
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Calibration {
+    /// Bytes per second at most.
+    pub rate: u64,
+    /// What the classes share.
+    pub capacity: Capacity,
+    /// Bytes in flight that are enough.
+    pub window: u64,
+    /// What was measured.
+    pub steps: Vec<Rung>,
+}
+
+/// One short run.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Rung {
+    /// Bytes in flight.
+    pub in_flight: u64,
+    /// Bytes per second.
+    pub bytes_per_s: u64,
+    /// The median of the times of requests.
+    pub p50_ns: Nanos,
+    /// The longest.
+    pub max_ns: Nanos,
+}
+
+impl Calibration {
+    /// Nothing is known yet.
+    pub(super) fn unknown() -> Calibration {
+        Calibration { rate: RATE_MAX, capacity: Capacity::Unknown, window: u64::MAX, steps: Vec::new() }
+    }
+
+    /// In a sentence.
+    pub fn describe(&self) -> String {
+        let print = crate::size::print_rate;
+        let window = crate::size::print(self.window);
+        match self.capacity {
+            Capacity::Unknown => "nothing is known of the device".to_owned(),
+            Capacity::Paced(rate) => format!(
+                "{} at most, shared at {} as it holds back what exceeds its rate; {window} in flight are enough",
+                print(self.rate as f64),
+                print(rate as f64)
+            ),
+            Capacity::Tracked(_) => format!(
+                "{} at most, which is followed while it changes; {window} in flight are enough",
+                print(self.rate as f64)
+            ),
+        }
+    }
+}
+
+/// Climbs until more in flight gains nothing; `run` measures with so many requests in flight.
+pub(super) fn calibrate(
+    scenario: &Scenario,
+    mut run: impl FnMut(&Scenario, usize) -> Result<Record, String>,
+) -> Result<Calibration, String> {
+    let mut step = |depth: usize, runtime: Nanos| {
+        let scenario = Scenario { runtime, link: RATE_MAX, ..scenario.clone() };
+        let record = run(&scenario, depth)?;
+        let times = figures::all_latencies(&record.ended);
+        let per_s = u128::from(record.bytes()) * 1_000_000_000 / u128::from((record.until - record.from).0.max(1));
+        Ok::<_, String>(Step {
+            in_flight: depth as u64 * scenario.request,
+            bytes_per_s: u64::try_from(per_s).unwrap_or(u64::MAX),
+            p50: Nanos(times.p50),
+            longest: Nanos(times.max),
+        })
+    };
+    let mut steps: Vec<Step> = Vec::new();
+    for depth in (0..).map(|power| 1usize << power).take_while(|&depth| depth <= DEPTH_MAX) {
+        steps.push(step(depth, STEP_TIME)?);
+        let gained = |pair: &[Step]| pair[1].bytes_per_s > pair[0].bytes_per_s + pair[0].bytes_per_s / 50;
+        if steps.len() >= 4 && !steps[steps.len() - 3..].windows(2).any(gained) {
+            break;
+        }
+    }
+    let mut found = judge(&steps).ok_or("the device has done nothing")?;
+    if let Capacity::Paced(_) = found.capacity {
+        // Its rate is what matters then, over several of its time slices.
+        let long = step(2, LONG_TIME)?;
+        found = judge(&[Step { in_flight: steps[0].in_flight, ..long }]).unwrap_or(found);
+        steps.push(long);
+    }
+    let Found { capacity, window } = found;
+    let rate = match capacity {
+        Capacity::Paced(_) => steps.last().map(|step| step.bytes_per_s),
+        _ => steps.iter().map(|step| step.bytes_per_s).max(),
+    };
+    let rung = |step: &Step| Rung {
+        in_flight: step.in_flight,
+        bytes_per_s: step.bytes_per_s,
+        p50_ns: step.p50,
+        max_ns: step.longest,
+    };
+    Ok(Calibration { rate: rate.unwrap_or(1).max(1), capacity, window, steps: steps.iter().map(rung).collect() })
+}
+
+const DEPTH_MAX: usize = 256;
+/// Long enough for three time slices of a throttled device.
+const STEP_TIME: Nanos = Nanos::from_millis(300);
+const LONG_TIME: Nanos = Nanos::from_secs(2);
+/// Faster than any device: how much room a record needs.
+const RATE_MAX: u64 = 16 << 30;
