@@ -165,7 +165,7 @@ fn scenario(cli: &Cli) -> Result<Scenario, String> {
         high_request: high_request.unwrap_or(cli.request),
         load_percent: cli.load,
         depth: usize::from(cli.depth),
-        backlogged: usize::MAX,
+        backlogged: cli.weights.0.len(),
         many: classes,
         phase,
         runtime,

@@ -77,7 +77,7 @@ fn shares(outcomes: &[Outcome]) -> String {
         row.extend([time(|back| back.mean), time(|back| back.max), format!("{:.0}", outcome.decision_ns)]);
         columns.row(row);
         let one = cells(|error| error.one_request);
-        if !requests.contains(&one) {
+        if !requests.contains(&one) && one.iter().any(|cell| cell != NONE) {
             requests.push(one);
         }
     }
