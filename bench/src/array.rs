@@ -18,9 +18,11 @@ use bireme_control::raid::geometry::{Geometry, default_chunk};
 use bireme_control::units::Nanos;
 use bireme_dataplane::device::{Device, DeviceFacts, Purpose};
 use bireme_dataplane::engine::arrays::{self, Whom};
+use bireme_dataplane::engine::volumes::client::Classes;
 use bireme_dataplane::engine::volumes::{self, Served, VolumeJob, mender};
 use bireme_dataplane::engine::{self, Config, Handles, Mending};
 use bireme_dataplane::pool::Shape;
+use bireme_dataplane::reservation::Class;
 use serde_json::Value;
 
 use self::report::Measured;
@@ -192,31 +194,36 @@ impl<'a> Bench<'a> {
         let of_rebuild = if self.options.state == State::Rebuilding { mender::AT_A_TIME } else { 0 };
         // One more for flushes.
         let depth = u32::from(self.options.depth) + 1 + u32::try_from(of_rebuild).expect("few");
-        let config = Config { depth: Some(depth), ..self.config() };
+        let config = Config { depth: Some(depth), ..self.config()? };
         let (speed, going_on) = (self.options.speed(), Arc::new(AtomicU16::new(0)));
         let mut stamps = stamps.into_iter();
         let mut peers = 0u16..;
         let length = self.options.recording.interval.max(INTERVAL_MIN);
-        let client = |share| {
+        let client = |share, classes: &Classes| {
             let stamps = stamps.next().expect("one for each peer");
             let peer = peers.next().expect("few peers");
             let recorder = exchange.map(|exchange| Recorder::new(exchange.clone(), peer, length));
-            let rebuild = rebuilds.then(|| Rebuild::new(share, speed, &going_on));
-            Worker { workload: Workload::new(load.clone(), share, stamps), rebuild, recorder }
+            let rebuild = rebuilds.then(|| Rebuild::new(share, classes, speed, &going_on));
+            Worker {
+                workload: Workload::new(load.clone(), share, stamps, classes.allowance(Class::Foreground)),
+                rebuild,
+                recorder,
+            }
         };
         let mut served = volumes::serve(job, &config, &self.handles, client).map_err(sentence)?;
         let stamps = served.homes.iter_mut().map(|home| home.client.workload.take_stamps()).collect();
         Ok((served, stamps))
     }
 
-    fn config(&self) -> Config {
+    fn config(&self) -> Result<Config, String> {
         let cores = (!self.options.cores.is_empty()).then(|| self.options.cores.clone());
-        Config { peers: self.options.peers, cores, ..Config::default() }
+        let promises = self.options.classes.promises()?;
+        Ok(Config { peers: self.options.peers, cores, promises, ..Config::default() })
     }
 
     /// The spare is whole, and a member as the others are.
     fn end_rebuild(&self) -> Result<(), String> {
-        let all = engine::end_rebuild(self.open()?, &[NAME.to_owned()], &self.config()).map_err(sentence)?;
+        let all = engine::end_rebuild(self.open()?, &[NAME.to_owned()], &self.config()?).map_err(sentence)?;
         if all { Ok(()) } else { Err("the rebuild has left something out: this is a fault of Bireme".to_owned()) }
     }
 
@@ -234,7 +241,7 @@ impl<'a> Bench<'a> {
         if self.options.state != State::Rebuilding {
             return Ok(served.elapsed);
         }
-        let config = self.config();
+        let config = self.config()?;
         let scrubbed =
             engine::mend_volume(self.open()?, NAME, Mending::Scrub, &config, &self.handles).map_err(sentence)?;
         let healed = [served.healed, scrubbed.healed].map(|healed| healed.blocks + healed.lost);

@@ -7,6 +7,7 @@
 //! - [`mod@device`]: devices under a load. [`ladder`]: what each layer costs.
 //! - [`reserve`]: the schemes of bandwidth reservation against each other.
 //! - [`parity`]: parity and checksums on one core, beside ISA-L; its `isal` is the only unsafe code here.
+//! - [`class`]: what classes are promised, as operators write it.
 //! - [`mod@compare`]: whether two sets of runs differ. [`display`]: the line that says how a run goes.
 //! - [`throttled`]: limits on CPU time that were felt.
 //! - [`size`], [`duration`]: sizes and times as operators write them. [`peer_rate`]: rates of single peers.
@@ -15,6 +16,7 @@
 pub mod array;
 pub mod balance;
 mod blkio;
+pub mod class;
 pub mod compare;
 pub mod device;
 pub mod display;

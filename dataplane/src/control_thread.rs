@@ -9,6 +9,7 @@ use bireme_control::controller::{Controller, Observation};
 use bireme_control::units::{Nanos, PeerId};
 
 use crate::board::Board;
+use crate::reservation::Manager;
 
 /// Control's part of an engine: one step per period.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub struct Control {
     newest: Arc<NewestSet>,
     controller: Controller,
     seen: Observation,
+    reservation: Option<Manager>,
 }
 
 /// The set that was prepared last, for the control thread: its sequence number above, its transfers below.
@@ -37,12 +39,12 @@ impl NewestSet {
 }
 
 impl Control {
-    /// Control over so many peers.
-    pub fn new(peers: u16, board: Arc<Board>, newest: Arc<NewestSet>) -> Control {
+    /// Control over so many peers, and over what classes are promised.
+    pub fn new(peers: u16, board: Arc<Board>, newest: Arc<NewestSet>, reservation: Option<Manager>) -> Control {
         let peers_each = usize::from(peers);
         let round_trip = Vec::with_capacity(peers_each);
         let seen = Observation { completed: Vec::with_capacity(peers_each), remaining: 0, round_trip };
-        Control { board, newest, controller: Controller::new(peers), seen }
+        Control { board, newest, controller: Controller::new(peers), seen, reservation }
     }
 
     /// One period; the answer is when the next one starts.
@@ -57,9 +59,12 @@ impl Control {
         for (peer, orders) in (0..).map(PeerId).zip(orders) {
             self.board.publish(peer, *orders);
         }
+        if let Some(reservation) = &mut self.reservation {
+            reservation.step(now);
+        }
         now + PERIOD
     }
 }
 
 /// How often parameters are set: two hundred times a second.
-pub const PERIOD: Nanos = Nanos::from_millis(5);
+pub const PERIOD: Nanos = crate::reservation::PERIOD;

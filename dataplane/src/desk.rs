@@ -70,12 +70,18 @@ impl<P: Port> Desk<P> {
         u32::try_from(rest).unwrap_or(u32::MAX).min(page_bytes)
     }
 
+    /// Rows of the next slot of a run.
+    pub(crate) fn next_rows(&mut self, index: u16) -> u32 {
+        let run = *self.runs.get(index);
+        let page_bytes = self.page_bytes(self.plan(&run), run.page + u64::from(run.next_page));
+        self.array.slot_rows.min(self.array.rows_of(page_bytes) - run.next_row)
+    }
+
     /// Takes a slot for the next stripes of a run. The caller has seen that there are both.
     pub(crate) fn take_slot(&mut self, index: u16, stage: Stage) -> u16 {
         let run = *self.runs.get(index);
         let page_bytes = self.page_bytes(self.plan(&run), run.page + u64::from(run.next_page));
-        let page_rows = self.array.rows_of(page_bytes);
-        let rows = self.array.slot_rows.min(page_rows - run.next_row);
+        let (page_rows, rows) = (self.array.rows_of(page_bytes), self.next_rows(index));
         let bytes = self.array.data_bytes(rows).min(page_bytes - self.array.data_bytes(run.next_row));
         let slot = Slot { run: index, page: run.next_page, row: run.next_row, rows, bytes, stage, ..Slot::default() };
         let taken = self.slots.take(slot).expect("the caller has seen a free slot");

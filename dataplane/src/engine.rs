@@ -31,6 +31,7 @@ use crate::pool::volumes::VolumeError;
 use crate::pool::{Member, Pool, Shape, Standing};
 use crate::port::Bell;
 use crate::port::uring::{Bells, Method, SetupError, Uring, Wishes};
+use crate::reservation::Promises;
 use crate::telemetry::Gauges;
 
 pub mod arrays;
@@ -70,6 +71,8 @@ pub struct Config {
     pub forget: bool,
     /// How fast a peer may be, by peer; those beyond the list go as fast as they can. For experiments with unequal peers.
     pub peer_rates: Vec<Option<Rate>>,
+    /// What classes are promised.
+    pub promises: Promises,
     /// Write the next set while one is being made durable. Without it each set is alone, as a measurement of one needs it.
     pub overlap: bool,
     /// A request that takes longer ends the run.
@@ -103,6 +106,7 @@ impl Default for Config {
             rules: Rules::default(),
             forget: false,
             peer_rates: Vec::new(),
+            promises: Promises::default(),
             overlap: true,
             hang_limit: Nanos::from_secs(30),
             on_peer_start: None,

@@ -14,6 +14,7 @@ use bireme_control::units::Nanos;
 use crate::desk::Desk;
 use crate::message::Failure;
 use crate::port::Port;
+use crate::reservation::Class;
 
 pub mod offload;
 pub mod restore;
@@ -42,6 +43,14 @@ impl Job {
     /// mending what is wrong on the devices.
     pub fn restore(roots: Arc<[u64]>, output: Option<u16>, mend: Mend) -> Job {
         Job::Restore(restore::Restore { roots, output, mend })
+    }
+
+    /// The class that it works for.
+    pub fn class(&self) -> Class {
+        match self {
+            Job::Offload(_) => Class::Offload,
+            Job::Restore(job) => job.class(),
+        }
     }
 
     pub(crate) fn open<P: Port>(&self, desk: &mut Desk<P>, now: Nanos, run: u16) {

@@ -24,6 +24,7 @@ use bireme_control::balance::{Event, Machine, Work};
 use bireme_control::raid::geometry::MEMBERS_MAX;
 use bireme_control::raid::health::Health;
 use bireme_control::raid::members::Members;
+use bireme_control::reservation::LinkId;
 use bireme_control::units::{Extent, Nanos, PeerId};
 
 use crate::array::Array;
@@ -35,6 +36,7 @@ use crate::parity::Kernels;
 use crate::port::{Next, Port};
 use crate::queue::Mailbox;
 use crate::requests::{Done, Owner, Requests};
+use crate::reservation::Allowance;
 use crate::runs::{RUN_PAGES_MAX, Reading, Run, Runs};
 use crate::slots::{Slots, Stage};
 use crate::telemetry::{Gauges, HandOvers, Healings, State, Stopwatch};
@@ -67,6 +69,8 @@ pub struct Wiring {
     pub hang_limit: Nanos,
     /// How fast it may be.
     pub rate: Option<Rate>,
+    /// What its class may use of each member.
+    pub allowance: Option<Allowance>,
     /// Which members count.
     pub health: Health,
 }
@@ -86,7 +90,7 @@ pub struct Peer<P> {
     /// Where the others' progress is read to: what each has done of a set, and what is left to it.
     view: [Box<[u64]>; 2],
     pacer: Option<Pacer>,
-    /// Until when the pacer holds it back.
+    /// Until when the pacer or its class's allowance holds it back.
     held: Option<Nanos>,
     /// Peers that have died, as far as it knows.
     deaths: u16,
@@ -361,7 +365,7 @@ impl<P: Port> Peer<P> {
         }
     }
 
-    /// Starts one slot, if there is one free, something to put into it, and the pacer permits.
+    /// Starts one slot, if there is one free, something to put into it, and the pacer and its class's allowance permit.
     fn start_one(&mut self, now: Nanos) -> bool {
         self.held = None;
         if !self.desk.slots.has_free() {
@@ -370,6 +374,7 @@ impl<P: Port> Peer<P> {
         loop {
             if let Some(run) = self.desk.runs.startable() {
                 self.held = self.pacer.as_ref().and_then(|pacer| pacer.holds_until(now));
+                self.held = self.held.or_else(|| self.not_allowed_until(now, run));
                 if self.held.is_some() {
                     return false;
                 }
@@ -384,6 +389,14 @@ impl<P: Port> Peer<P> {
                 return false;
             }
         }
+    }
+
+    /// Takes what the next slot of a run uses of each member from the allowance of the class; until when there is none.
+    fn not_allowed_until(&mut self, now: Nanos, run: u16) -> Option<Nanos> {
+        let allowance = self.wiring.allowance.as_mut()?;
+        let column = u64::from(self.desk.next_rows(run)) * u64::from(self.desk.array.geometry().chunk_bytes());
+        let members = (0..self.desk.array.members()).map(LinkId);
+        allowance.take(now, members, column).err()
     }
 
     /// Takes up the next run of pages.

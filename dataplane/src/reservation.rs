@@ -22,9 +22,11 @@ use crossbeam::utils::CachePadded;
 
 pub use self::allowance::Allowance;
 pub use self::gate::Gate;
+pub use self::promises::{Class, PromiseError, Promises};
 
 mod allowance;
 mod gate;
+mod promises;
 
 /// What all classes have left on all links, fixed in size at start.
 #[derive(Debug)]

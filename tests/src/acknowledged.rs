@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 
 use bireme_control::units::Nanos;
 use bireme_dataplane::device::{Device, Purpose};
-use bireme_dataplane::engine::volumes::client::Share;
+use bireme_dataplane::engine::volumes::client::{Classes, Share};
 use bireme_dataplane::engine::volumes::{Client, Step, VolumeJob, serve};
 use bireme_dataplane::engine::{Config, Handles};
 use bireme_dataplane::message::Failure;
@@ -80,7 +80,7 @@ pub fn run(job: &Job) -> Result<(), String> {
     let devices = Device::open_all(&job.devices, Purpose::Write).map_err(|error| error.to_string())?;
     let volume = VolumeJob { devices, name: job.name.clone(), operation_bytes: BLOCKS_MAX * 4096, data_file: None };
     let handles = Handles { gauges: Arc::new(Gauges::new(0)), stop: Arc::new(AtomicBool::new(false)) };
-    let scribe = |share| Scribe::new(job, share);
+    let scribe = |share, _: &Classes| Scribe::new(job, share);
     serve(volume, &Config::default(), &handles, scribe).map(|_| ()).map_err(|error| error.to_string())
 }
 

@@ -60,7 +60,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode, String> {
 }
 
 fn offload(arguments: &Offload) -> Result<(), String> {
-    let tuned = config(&arguments.tuning);
+    let tuned = config(&arguments.tuning)?;
     let config = Config {
         rules: arguments.sharing.rules()?,
         forget: arguments.sharing.forget,
@@ -132,7 +132,7 @@ fn restore(arguments: &Restore) -> Result<(), String> {
     let devices = Device::open_all(&arguments.devices, Purpose::Read).map_err(sentence)?;
     let outlets = Outlets::open(&arguments.reports, &devices)?;
     let facts: Vec<DeviceFacts> = devices.iter().map(Device::facts).collect();
-    let config = config(&arguments.tuning);
+    let config = config(&arguments.tuning)?;
     let count = members(&devices, false)?;
     let job = RestoreJob { devices, output: arguments.output.clone() };
     let outcome = watched(count, 0, |handles| engine::restore(job, &config, handles))?;
@@ -167,10 +167,10 @@ fn watched<T>(
     ended.map_err(sentence)
 }
 
-fn config(tuning: &Tuning) -> Config {
+fn config(tuning: &Tuning) -> Result<Config, String> {
     let cores = tuning.cores.as_ref().map(|cores| cores.0.clone());
     let from_cores = || cores.as_ref().and_then(|list| u16::try_from(list.len()).ok());
-    Config {
+    Ok(Config {
         peers: tuning.peers.or_else(from_cores).unwrap_or(Config::default().peers),
         cores: cores.clone(),
         depth: tuning.depth,
@@ -178,8 +178,9 @@ fn config(tuning: &Tuning) -> Config {
         request_bytes: tuning.request,
         hang_limit: tuning.hang_limit,
         on_stuck: Some(leave),
+        promises: tuning.classes.promises()?,
         ..Config::default()
-    }
+    })
 }
 
 /// Says why and ends the process. The kernel keeps what is left of it until the device answers, whatever the signal.

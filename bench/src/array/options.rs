@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::worker::Speed;
 use super::workload::{Load, Span};
+use crate::class::Classes;
 use crate::recording::Recording;
 use crate::{duration, size};
 
@@ -76,6 +77,9 @@ pub struct Options {
     /// 4MiB/s for each peer.
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub p99_target: Option<Nanos>,
+    /// What the foreground and the rebuild may use of the array.
+    #[command(flatten)]
+    pub classes: Classes,
     /// Do not fill the volume first. Blocks that were never written are read without a request.
     #[arg(long)]
     pub no_fill: bool,

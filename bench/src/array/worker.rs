@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use bireme_control::raid::pace::{Foreground, Judged, Pace};
 use bireme_control::units::Nanos;
 use bireme_dataplane::engine::Mending;
-use bireme_dataplane::engine::volumes::client::Share;
+use bireme_dataplane::engine::volumes::client::{Classes, Share};
 use bireme_dataplane::engine::volumes::mender::Mender;
 use bireme_dataplane::engine::volumes::{Client, Step};
 use bireme_dataplane::message::Failure;
@@ -72,11 +72,12 @@ pub(super) struct Progress {
 }
 
 impl Rebuild {
-    pub(super) fn new(share: Share, speed: Speed, going_on: &Arc<AtomicU16>) -> Rebuild {
+    pub(super) fn new(share: Share, classes: &Classes, speed: Speed, going_on: &Arc<AtomicU16>) -> Rebuild {
         let mender = match speed.target {
             Some(target) => Mender::giving_way(Mending::Rebuild, share, Pace::new(target, speed.most)),
             None => Mender::new(Mending::Rebuild, share, speed.most.map(Rate::new)),
         };
+        let mender = mender.within(classes);
         going_on.fetch_add(1, Ordering::Relaxed);
         let (going_on, interval) = (going_on.clone(), Latencies::new());
         Rebuild { mender, going_on, interval, began: None, ended: None, alone: None }
@@ -148,9 +149,12 @@ impl<P: Port> Client<P> for Worker {
             }
         }
         let mut held = None;
-        if !stopping {
+        if stopping {
+            self.workload.stop();
+        } else {
             self.workload.start(home, now);
-            held = self.rebuild.as_mut().and_then(|rebuild| rebuild.go_on(home, now, &mut self.workload));
+            let rebuild = self.rebuild.as_mut().and_then(|rebuild| rebuild.go_on(home, now, &mut self.workload));
+            held = rebuild.into_iter().chain(self.workload.held()).min();
         }
         let has_rebuilt = self.rebuild.as_ref().is_none_or(|rebuild| match stopping {
             true => rebuild.mender.is_idle(),

@@ -3,10 +3,11 @@
 //! A run may be parted while it goes on. What was asked before is then counted apart from what was asked after.
 
 use bireme_control::units::Nanos;
-use bireme_dataplane::engine::volumes::client::Share;
+use bireme_dataplane::engine::volumes::client::{ARRAY, Share};
 use bireme_dataplane::message::Failure;
 use bireme_dataplane::pattern::Pattern;
 use bireme_dataplane::port::Port;
+use bireme_dataplane::reservation::Allowance;
 use bireme_dataplane::telemetry::Latencies;
 use bireme_dataplane::volume::home::{Ended, Home, Operation};
 
@@ -114,6 +115,10 @@ pub(super) struct Workload {
     cursor: u64,
     drawn: u64,
     unflushed: u32,
+    allowance: Option<Allowance>,
+    /// Drawn, and waits until then for the allowance of the class.
+    parked: Option<(u64, u32)>,
+    held: Option<Nanos>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -140,7 +145,7 @@ pub(super) struct Taken {
 }
 
 impl Workload {
-    pub(super) fn new(load: Load, share: Share, stamps: Stamps) -> Workload {
+    pub(super) fn new(load: Load, share: Share, stamps: Stamps, allowance: Option<Allowance>) -> Workload {
         Workload {
             under_way: Vec::with_capacity(usize::from(load.depth)),
             drawn: share.block(0).0 << 32,
@@ -154,6 +159,9 @@ impl Workload {
             ended: Nanos::ZERO,
             cursor: 0,
             unflushed: 0,
+            allowance,
+            parked: None,
+            held: None,
         }
     }
 
@@ -180,9 +188,23 @@ impl Workload {
         self.parted.get_or_insert(now);
     }
 
-    /// Whether an operation is under way.
+    /// Whether an operation is under way, or waits for the allowance of the class.
     pub(super) fn is_busy(&self) -> bool {
-        !self.under_way.is_empty()
+        !self.under_way.is_empty() || self.held.is_some()
+    }
+
+    /// Nothing more is started.
+    pub(super) fn stop(&mut self) {
+        self.held = None;
+    }
+
+    /// Until when the allowance of the class holds it back.
+    pub(super) fn held(&self) -> Option<Nanos> {
+        self.held
+    }
+
+    fn is_over(&self, now: Nanos) -> bool {
+        matches!((self.load.span, self.began), (Span::Time(time), Some(began)) if now.since(began) >= time)
     }
 
     /// When the oldest operation that is under way was asked.
@@ -228,6 +250,7 @@ impl Workload {
 
     /// Keeps as many operations under way as it may, until time is up.
     pub(super) fn start<P: Port>(&mut self, home: &mut Home<P>, now: Nanos) {
+        self.held = None;
         while self.under_way.len() < usize::from(self.load.depth) {
             let Some(operation) = home.begin() else { return };
             if self.load.flush_every.is_some_and(|every| self.unflushed >= every) {
@@ -236,10 +259,18 @@ impl Workload {
                 self.under_way.push(UnderWay { operation, task: Task::Flush, asked: now });
                 continue;
             }
-            let Some((block, blocks)) = self.place(now) else {
+            let parked = self.parked.take().filter(|_| !self.is_over(now));
+            let Some((block, blocks)) = parked.or_else(|| self.place(now)) else {
                 home.end(operation);
                 return;
             };
+            let bytes = u64::from(blocks) * 4096;
+            let allowed = self.allowance.as_mut().map(|all| all.take(now, std::iter::once(ARRAY), bytes));
+            if let Some(Err(until)) = allowed {
+                home.end(operation);
+                (self.parked, self.held) = (Some((block, blocks)), Some(until));
+                return;
+            }
             let reads = match self.load.read_percent {
                 0 => false,
                 100 => true,

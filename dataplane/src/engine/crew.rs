@@ -23,6 +23,7 @@ use crate::peer::{self, Peer};
 use crate::port::uring::{Bells, Method, Uring, Wishes};
 use crate::port::{Bell, Next, Port};
 use crate::queue::Mailbox;
+use crate::reservation::Allowance;
 use crate::telemetry::Gauges;
 
 /// What the threads of one run share. It outlives them.
@@ -98,6 +99,8 @@ impl<'a> Crew<'a> {
         job: &Job,
         sharing: &Sharing,
     ) -> Result<Hands<'scope>, EngineError> {
+        let reservation = self.config.promises.manager(usize::from(self.array.members()));
+        let allowance = reservation.as_ref().map(|all| Allowance::new(all.balances().clone(), job.class().id()));
         let mut peers = Vec::with_capacity(self.cores.len());
         for (index, core) in self.cores.iter().enumerate() {
             let id = PeerId(u16::try_from(index).expect("at most 256 peers"));
@@ -111,6 +114,7 @@ impl<'a> Crew<'a> {
                 gauges: self.gauges.clone(),
                 hang_limit: self.config.hang_limit,
                 rate: self.config.peer_rates.get(index).cloned().flatten(),
+                allowance: allowance.clone(),
                 health: self.health,
             };
             let (job, sharing) = (job.clone(), sharing.clone());
@@ -121,7 +125,7 @@ impl<'a> Crew<'a> {
             };
             peers.push(threads::spawn_peer(scope, id, *core, self.config, gate.start(), build)?);
         }
-        let control = Control::new(self.config.peers, self.board.clone(), self.newest.clone());
+        let control = Control::new(self.config.peers, self.board.clone(), self.newest.clone(), reservation);
         let bell = self.bell(Who::Control);
         let build = move || main_port(&[], self.clock, &self.bells, bell, self.config.hang_limit);
         let control = threads::spawn_control(scope, gate.start(), control, self.control_ends.clone(), build)?;

@@ -118,7 +118,7 @@ pub fn mend_volume(
 ) -> Result<Served<Mender>, EngineError> {
     let job = VolumeJob { devices, name: name.to_owned(), operation_bytes: OPERATION_BYTES, data_file: None };
     let rate = config.peer_rates.first().cloned().flatten();
-    serve(job, config, handles, |share| Mender::new(what, share, rate.clone()))
+    serve(job, config, handles, |share, classes| Mender::new(what, share, rate.clone()).within(classes))
 }
 
 /// Notes that the set and these volumes are whole on the members that are being rebuilt. When all volumes are, the members

@@ -14,7 +14,7 @@ use bireme_control::raid::geometry::BLOCK_BYTES;
 use bireme_control::units::Nanos;
 use core_affinity::CoreId;
 
-use self::client::Share;
+use self::client::{Classes, Share};
 use self::driver::{Driver, ToHome, ToKeeper, letters_to_home, letters_to_keeper};
 use self::keeper::{Halt, Keeper, Kept};
 use super::sizing::{self, SizingError};
@@ -30,6 +30,7 @@ use crate::pool::volumes::{VolumeError, VolumeFacts};
 use crate::port::Bell;
 use crate::port::uring::{Bells, Effective, Method, SetupError, Uring, Wishes, queue_bytes};
 use crate::queue::Mailbox;
+use crate::reservation::Manager;
 use crate::telemetry::TimeStates;
 use crate::volume::Volume;
 use crate::volume::home::{Healed, Home, Options};
@@ -146,7 +147,7 @@ pub fn serve<C: Client<Uring>>(
     job: VolumeJob,
     config: &Config,
     handles: &Handles,
-    mut client: impl FnMut(Share) -> C,
+    mut client: impl FnMut(Share, &Classes) -> C,
 ) -> Result<Served<C>, EngineError> {
     let (cores, note) = threads::cores(config)?;
     let Opened { mut pool, devices, origin } = open(job.devices, config.hang_limit, Pool::open)?;
@@ -168,11 +169,13 @@ pub fn serve<C: Client<Uring>>(
             options.operations
         ));
     }
-    let clients = (0..volume.homes).map(|home| client(Share::new(&volume, home))).collect();
+    let reservation = config.promises.manager(1);
+    let classes = Classes::new(reservation.as_ref());
+    let clients = (0..volume.homes).map(|home| client(Share::new(&volume, home), &classes)).collect();
     let paths = pool.paths()[..usize::from(pool.geometry().members())].to_vec();
     let data_file = job.data_file.as_deref();
     let crew = Crew { config, devices: &devices, cores, volume, options, origin, bells, paths: &paths, data_file };
-    let (kept, homes, began, cpu) = match crew.run(&mut pool, &mut port, handles, clients) {
+    let (kept, homes, began, cpu) = match crew.run(&mut pool, &mut port, handles, clients, reservation) {
         Ok(ran) => ran,
         Err(error) => return Err(untouched(pool, Some(&job.name), port, error)),
     };
@@ -305,6 +308,7 @@ impl Crew<'_> {
         port: &mut Uring,
         handles: &Handles,
         clients: Vec<C>,
+        reservation: Option<Manager>,
     ) -> Result<Ran<C>, EngineError> {
         let (homes, members) = (self.volume.homes, self.volume.geometry.members());
         let health = pool.health();
@@ -324,7 +328,8 @@ impl Crew<'_> {
             let has_ended = |home: usize| threads[home].is_finished();
             let serving = vec![true; inboxes.len()];
             let (homes, has_ended, kept) = (&inboxes, &has_ended, Kept::default());
-            let kept = Keeper { pool, port, inbox: &keeper, homes, has_ended, handles, serving, kept }.keep();
+            let kept =
+                Keeper { pool, port, inbox: &keeper, homes, has_ended, handles, serving, reservation, kept }.keep();
             let cpu = report::cpu_time() - cpu;
             let error = kept.halt.as_ref().map(|halt| self.explain(halt));
             let watch = threads::Watch::start(self.config, error.as_ref());

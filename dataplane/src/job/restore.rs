@@ -19,6 +19,7 @@ use crate::desk::{Desk, Direction};
 use crate::grid::Grid;
 use crate::message::Failure;
 use crate::port::Port;
+use crate::reservation::Class;
 use crate::slots::{Slot, Stage};
 use crate::telemetry::State;
 
@@ -37,6 +38,16 @@ pub struct Restore {
     pub output: Option<u16>,
     /// What is written to the devices.
     pub mend: Mend,
+}
+
+impl Restore {
+    pub(super) fn class(&self) -> Class {
+        match self.mend {
+            Mend::Nothing => Class::Restore,
+            Mend::Damage => Class::Scrub,
+            Mend::Members(_) => Class::Rebuild,
+        }
+    }
 }
 
 /// What a reader puts right on the devices.

@@ -43,6 +43,7 @@ impl Rig {
             gauges: Arc::new(Gauges::new(2)),
             hang_limit: LIMIT,
             rate: None,
+            allowance: None,
             health: Health::default(),
         };
         let port = world.port(usize::try_from(array.region_bytes()).expect("small"), array.requests());

@@ -178,6 +178,7 @@ impl Crew {
                 gauges: gauges.clone(),
                 hang_limit: config.hang_limit,
                 rate: pace.rate.map(peer::Rate::new),
+                allowance: None,
                 health: task.health,
             };
             let machine = Machine::new(task.sharing.rules, PeerId(id), config.peers, &task.sharing.learnt);
@@ -197,7 +198,7 @@ impl Crew {
             healed: Healed::default(),
             peers,
             ports,
-            control: Control::new(config.peers, board, newest),
+            control: Control::new(config.peers, board, newest, None),
             control_at: world.now(),
             turns: 0,
         }

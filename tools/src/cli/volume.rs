@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bireme_bench::class::Classes;
 use bireme_bench::size;
 use bireme_control::units::Nanos;
 use clap::{ArgGroup, Args, Subcommand};
@@ -118,6 +119,9 @@ pub struct VolumeTuning {
     /// One operation at most.
     #[arg(long, value_name = "SIZE", value_parser = size::parse, default_value = "256KiB")]
     pub operation: u64,
+    /// What classes are promised.
+    #[command(flatten)]
+    pub classes: Classes,
     /// Give up when a request has not been answered for this long, such as 30s or 2m.
     #[arg(long, value_name = "TIME", value_parser = span, default_value = "30s")]
     pub hang_limit: Nanos,

@@ -79,7 +79,7 @@ fn rebuild(arguments: &ArrayMend) -> Result<(), String> {
             .to_owned());
     }
     let done = mend(arguments, &devices, Mending::Rebuild, &before.notes)?;
-    if !engine::end_rebuild(again(&devices)?, &done, &config(arguments)).map_err(sentence)? {
+    if !engine::end_rebuild(again(&devices)?, &done, &config(arguments)?).map_err(sentence)? {
         return Err("a volume was made meanwhile: run this again".to_owned());
     }
     let after = arrays::show_array(&devices).map_err(sentence)?;
@@ -98,7 +98,7 @@ fn rebuild(arguments: &ArrayMend) -> Result<(), String> {
 /// Goes through the set and all volumes; the names of these. What is said in `known` is not said again.
 fn mend(arguments: &ArrayMend, devices: &[Device], what: Mending, known: &[String]) -> Result<Vec<String>, String> {
     let mut done = Vec::new();
-    let config = config(arguments);
+    let config = config(arguments)?;
     let volumes = engine::volumes::list_volumes(again(devices)?).map_err(sentence)?;
     let job = MendJob { devices: again(devices)?, what };
     let outcome = watched(devices.len(), 0, |handles| engine::mend(job, &config, handles))?;
@@ -152,10 +152,10 @@ fn again(devices: &[Device]) -> Result<Vec<Device>, String> {
     devices.iter().map(Device::again).collect::<Result<_, _>>().map_err(sentence)
 }
 
-fn config(arguments: &ArrayMend) -> Config {
-    let config = super::config(&arguments.tuning);
+fn config(arguments: &ArrayMend) -> Result<Config, String> {
+    let config = super::config(&arguments.tuning)?;
     let each = arguments.rate.map(|rate| Rate::new((rate / u64::from(config.peers.max(1))).max(1)));
-    Config { peer_rates: vec![each; usize::from(config.peers)], ..config }
+    Ok(Config { peer_rates: vec![each; usize::from(config.peers)], ..config })
 }
 
 fn text(facts: &ArrayFacts) -> String {

@@ -126,22 +126,24 @@ fn copy(
     // The engine looks at the flag by itself.
     let signals =
         SignalWatch::start(handles.stop.clone(), || {}).map_err(|e| format!("signals cannot be watched: {e}"))?;
-    let served = volumes::serve(job, &config(tuning), &handles, |share| Copier::new(copy.clone(), share));
+    let served =
+        volumes::serve(job, &config(tuning)?, &handles, |share, classes| Copier::new(copy.clone(), share, classes));
     drop(signals);
     served.map_err(sentence)
 }
 
-fn config(tuning: &VolumeTuning) -> Config {
+fn config(tuning: &VolumeTuning) -> Result<Config, String> {
     let cores = tuning.cores.as_ref().map(|cores| cores.0.clone());
     let from_cores = || cores.as_ref().and_then(|list| u16::try_from(list.len()).ok());
-    Config {
+    Ok(Config {
         peers: tuning.peers.or_else(from_cores).unwrap_or(Config::default().peers),
         cores: cores.clone(),
         depth: tuning.depth,
         hang_limit: tuning.hang_limit,
         on_stuck: Some(leave),
+        promises: tuning.classes.promises()?,
         ..Config::default()
-    }
+    })
 }
 
 fn summary(done: &str, bytes: u64, served: &Served<Copier>) -> String {

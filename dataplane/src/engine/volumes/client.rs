@@ -1,10 +1,14 @@
 //! Who asks a home for reads and writes.
 
+use std::sync::Arc;
+
 use bireme_control::raid::geometry::BLOCK_BYTES;
+use bireme_control::reservation::LinkId;
 use bireme_control::units::Nanos;
 
 use crate::message::Failure;
 use crate::port::{Next, Port};
+use crate::reservation::{Allowance, Balances, Class, Manager};
 use crate::volume::Volume;
 use crate::volume::home::Home;
 
@@ -25,6 +29,24 @@ pub enum Step {
     /// All is done, and every operation was given back.
     Done,
 }
+
+/// What the classes may use of a volume's array, in bytes of data.
+#[derive(Clone, Debug, Default)]
+pub struct Classes(Option<Arc<Balances>>);
+
+impl Classes {
+    pub(super) fn new(manager: Option<&Manager>) -> Classes {
+        Classes(manager.map(|manager| manager.balances().clone()))
+    }
+
+    /// What a class has at one home; `None` where it may use what it wants.
+    pub fn allowance(&self, class: Class) -> Option<Allowance> {
+        Some(Allowance::new(self.0.clone()?, class.id()))
+    }
+}
+
+/// The link of [`Classes`].
+pub const ARRAY: LinkId = LinkId(0);
 
 /// A run of blocks that lies at one home, and where its bytes begin elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

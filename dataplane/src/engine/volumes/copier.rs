@@ -12,9 +12,10 @@ use std::sync::Arc;
 use bireme_control::raid::geometry::BLOCK_BYTES;
 use bireme_control::units::Nanos;
 
-use super::client::{Client, Piece, Run, Share, Step};
+use super::client::{ARRAY, Classes, Client, Piece, Run, Share, Step};
 use crate::message::{Doing, Failure};
 use crate::port::{Next, Port};
+use crate::reservation::{Allowance, Class};
 use crate::volume::home::{Ended, Home, Operation};
 
 /// Which way the bytes go.
@@ -49,6 +50,9 @@ pub struct Copier {
     /// What is left of the run that is being copied, and how many runs were begun.
     run: Run,
     begun: usize,
+    /// Waits for the allowance of its class.
+    next: Option<Piece>,
+    allowance: Option<Allowance>,
     under_way: Vec<(Operation, Task)>,
     flushed: bool,
 }
@@ -61,9 +65,10 @@ enum Task {
 
 impl Copier {
     /// A copier for one home's share.
-    pub fn new(copy: Copy, share: Share) -> Copier {
+    pub fn new(copy: Copy, share: Share, classes: &Classes) -> Copier {
         let flushed = copy.way == Way::OutOfVolume;
-        Copier { copy, share, run: Run { block: 0, blocks: 0, at: 0 }, begun: 0, under_way: Vec::new(), flushed }
+        let (run, allowance) = (Run { block: 0, blocks: 0, at: 0 }, classes.allowance(Class::Foreground));
+        Copier { copy, share, run, begun: 0, next: None, allowance, under_way: Vec::new(), flushed }
     }
 
     fn next_piece(&mut self) -> Option<Piece> {
@@ -78,12 +83,20 @@ impl Copier {
         }
     }
 
-    fn start<P: Port>(&mut self, home: &mut Home<P>) -> Result<(), Failure> {
+    /// Starts what it may; until when the next one must wait, if that is what holds it.
+    fn start<P: Port>(&mut self, home: &mut Home<P>, now: Nanos) -> Result<Option<Nanos>, Failure> {
         while let Some(operation) = home.begin() {
-            let Some(piece) = self.next_piece() else {
+            let Some(piece) = self.next.take().or_else(|| self.next_piece()) else {
                 home.end(operation);
-                return Ok(());
+                return Ok(None);
             };
+            let bytes = u64::from(piece.blocks * BLOCK);
+            let allowed = self.allowance.as_mut().map(|all| all.take(now, std::iter::once(ARRAY), bytes));
+            if let Some(Err(until)) = allowed {
+                home.end(operation);
+                self.next = Some(piece);
+                return Ok(Some(until));
+            }
             if self.copy.way == Way::IntoVolume {
                 let data = home.data_mut(operation, piece.blocks * BLOCK);
                 self.copy.file.read_exact_at(data, piece.at).map_err(|error| self.unreadable(piece, &error))?;
@@ -93,7 +106,7 @@ impl Copier {
             }
             self.under_way.push((operation, Task::Copy(piece)));
         }
-        Ok(())
+        Ok(None)
     }
 
     fn take<P: Port>(&mut self, home: &mut Home<P>, ended: Ended) -> Result<(), Failure> {
@@ -119,12 +132,13 @@ impl Copier {
 }
 
 impl<P: Port> Client<P> for Copier {
-    fn turn(&mut self, home: &mut Home<P>, _: Nanos, stopping: bool) -> Result<Step, Failure> {
+    fn turn(&mut self, home: &mut Home<P>, now: Nanos, stopping: bool) -> Result<Step, Failure> {
         while let Some(ended) = home.reap() {
             self.take(home, ended)?;
         }
-        if !stopping {
-            self.start(home)?;
+        let held = if stopping { None } else { self.start(home, now)? };
+        if let Some(until) = held {
+            return Ok(Step::On(Next::At(until)));
         }
         if !self.under_way.is_empty() {
             return Ok(Step::On(Next::Event));

@@ -19,6 +19,7 @@ use crate::pool::Pool;
 use crate::pool::error::PoolError;
 use crate::port::{Next, Port};
 use crate::queue::Mailbox;
+use crate::reservation::{Manager, PERIOD};
 
 /// The keeper of one run.
 pub(super) struct Keeper<'a, P: Port> {
@@ -31,6 +32,8 @@ pub(super) struct Keeper<'a, P: Port> {
     pub(super) handles: &'a Handles,
     /// Homes that have not settled, and have not failed.
     pub(super) serving: Vec<bool>,
+    /// What classes are promised.
+    pub(super) reservation: Option<Manager>,
     pub(super) kept: Kept,
 }
 
@@ -62,6 +65,9 @@ impl<P: Port> Keeper<'_, P> {
     /// Waits until every home has settled, or has failed and said so.
     pub(super) fn keep(mut self) -> Kept {
         while let Some(next) = self.turn() {
+            if let Some(reservation) = &mut self.reservation {
+                reservation.step(self.port.now());
+            }
             if next != Next::Ready {
                 self.sleep();
             }
@@ -136,7 +142,8 @@ impl<P: Port> Keeper<'_, P> {
 
     fn sleep(&mut self) {
         if self.inbox.doze() {
-            let until = self.port.now() + SIGNAL_LATENCY;
+            let period = if self.reservation.is_some() { PERIOD } else { SIGNAL_LATENCY };
+            let until = self.port.now() + period.min(SIGNAL_LATENCY);
             // Without a working port the mailbox is still looked at, each time round.
             let _ = self.port.submit(Next::At(until));
             while self.port.reap().is_some() {}

@@ -6,11 +6,12 @@
 use bireme_control::raid::pace::{Foreground, Judged, Pace, Progress};
 use bireme_control::units::Nanos;
 
-use super::client::{Client, Share, Step};
+use super::client::{ARRAY, Classes, Client, Share, Step};
 use crate::engine::Mending;
 use crate::message::Failure;
 use crate::peer::{Pacer, Rate};
 use crate::port::{Next, Port};
+use crate::reservation::{Allowance, Class};
 use crate::volume::home::{Ended, Home, Operation};
 
 /// Mends the pages of one home.
@@ -22,6 +23,7 @@ pub struct Mender {
     page: Option<u64>,
     under_way: Vec<Operation>,
     pacer: Option<Pacer>,
+    allowance: Option<Allowance>,
     gives_way: Option<GivesWay>,
     pages: u64,
 }
@@ -41,7 +43,7 @@ impl Mender {
     pub fn new(what: Mending, share: Share, rate: Option<Rate>) -> Mender {
         let page = share.page_after(None);
         let under_way = Vec::with_capacity(AT_A_TIME);
-        Mender { what, share, page, under_way, pacer: rate.map(Pacer::new), gives_way: None, pages: 0 }
+        Mender { what, share, page, under_way, pacer: rate.map(Pacer::new), allowance: None, gives_way: None, pages: 0 }
     }
 
     /// For one home, as fast as the foreground permits, which is judged by [`Mender::judge`].
@@ -49,6 +51,12 @@ impl Mender {
         let rate = Rate::new(pace.rate());
         let gives_way = Some(GivesWay { pace, rate: rate.clone(), progress: Progress::default() });
         Mender { gives_way, ..Mender::new(what, share, Some(rate)) }
+    }
+
+    /// The same, within what its class may use.
+    pub fn within(self, classes: &Classes) -> Mender {
+        let class = if self.what == Mending::Scrub { Class::Scrub } else { Class::Rebuild };
+        Mender { allowance: classes.allowance(class), ..self }
     }
 
     /// Pages that it has gone through.
@@ -102,6 +110,12 @@ impl Mender {
                 return Some(self.held(until));
             }
             let operation = home.begin()?;
+            let page_bytes = u64::from(self.share.page_bytes());
+            let allowed = self.allowance.as_mut().map(|all| all.take(now, std::iter::once(ARRAY), page_bytes));
+            if let Some(Err(until)) = allowed {
+                home.end(operation);
+                return Some(self.held(until));
+            }
             match self.what {
                 Mending::Scrub => home.scrub(operation, page),
                 Mending::Rebuild => home.rebuild(operation, page),

@@ -59,7 +59,7 @@ impl Life {
                 let bytes = usize::try_from(Home::<Simulated>::region_bytes(&volume, OPTIONS)).expect("small");
                 let port = self.world.port(bytes, Home::<Simulated>::requests(&volume, OPTIONS));
                 let home = Home::new(volume.clone(), index, self.pool.health(), OPTIONS, port);
-                let client = Copier::new(copy.clone(), Share::new(&volume, index));
+                let client = Copier::new(copy.clone(), Share::new(&volume, index), &Classes::default());
                 let mail = (inboxes[usize::from(index)].clone(), keeper.clone());
                 Driver::new(home, client, index, mail, OPTIONS.hang_limit)
             })
@@ -67,6 +67,7 @@ impl Life {
         let ended: Vec<Cell<bool>> = drivers.iter().map(|_| Cell::new(false)).collect();
         let handles = Handles { gauges: Arc::new(Gauges::new(0)), stop: self.stop.clone() };
         let mut keeper = Keeper {
+            reservation: None,
             pool: &mut self.pool,
             port: &mut self.port,
             inbox: &keeper,

@@ -175,6 +175,7 @@ impl Rig {
             gauges: Arc::new(Gauges::new(self.array.members().into())),
             hang_limit: Nanos::from_secs(100),
             rate: None,
+            allowance: None,
             health,
         };
         let region = usize::try_from(self.array.region_bytes()).expect("small");
