@@ -254,7 +254,7 @@ impl Default for Scenario {
             high_request: 1 << 20,
             load_percent: 10,
             depth: 40,
-            backlogged: usize::MAX,
+            backlogged: 3,
             many: 100,
             phase: Nanos::from_secs(5),
             runtime: Nanos::from_secs(200),

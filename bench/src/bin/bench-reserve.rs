@@ -212,7 +212,7 @@ fn classes(cli: &Cli, runtime: Nanos) -> Scenario {
         high_request: cli.high_request.unwrap_or(cli.request),
         load_percent: cli.load,
         depth: usize::from(cli.depth),
-        backlogged: usize::MAX,
+        backlogged: cli.weights.0.len(),
         many: cli.classes,
         runtime,
         seed: cli.seed,

@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn quantiles_are_values_that_occurred() {
-        let all: Vec<Ended> = (1..=1000).map(|millis| ended(millis as u16 % 2, 1, 0, millis)).collect();
+        let all: Vec<Ended> = (1..=1000u16).map(|millis| ended(millis % 2, 1, 0, millis.into())).collect();
         let found = latencies(&all, ClassId(0));
         let [p50, p99, max] = [500, 990, 1000].map(|millis| Nanos::from_millis(millis).0);
         assert_eq!(found, Quantiles { p50, p99, p99_9: max, max, count: 500 });

@@ -81,7 +81,7 @@ pub(super) fn shares(outcomes: &[Outcome]) -> String {
         ]);
         columns.row(row);
         let one = cells(|error| error.one_request);
-        if !requests.contains(&one) {
+        if !requests.contains(&one) && one.iter().any(|cell| cell != NONE) {
             requests.push(one);
         }
     }
