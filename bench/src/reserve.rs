@@ -152,6 +152,8 @@ pub struct Outcome {
     pub link_use_percent: Option<f64>,
     /// How much of the link was used while all wanted more than there is.
     pub backlogged_use_percent: Option<f64>,
+    /// How much of the link was used while one class came and went.
+    pub on_off_use_percent: Option<f64>,
     /// Of backlogged classes.
     pub isolation: Option<Error>,
     /// Of the high class alone.
@@ -218,6 +220,7 @@ impl Outcome {
             contender: contender.clone(),
             link_use_percent: of(Situation::Flood).map(busy),
             backlogged_use_percent: of(Situation::Backlogged).map(busy),
+            on_off_use_percent: of(Situation::OnOff).map(busy),
             isolation: of(Situation::Backlogged).map(error),
             alone: of(Situation::Alone).map(latencies),
             flood: of(Situation::Flood).map(latencies),

@@ -113,6 +113,7 @@ pub(super) fn scheme_json(outcome: &Outcome) -> Value {
         "name": outcome.contender.name,
         "link_use_percent": outcome.link_use_percent,
         "backlogged_use_percent": outcome.backlogged_use_percent,
+        "on_off_use_percent": outcome.on_off_use_percent,
         "isolation_error_percent": outcome.isolation.map(|error| error.error),
         "one_request_percent": outcome.isolation.map(|error| error.one_request),
         "high_latency_ns": { "alone": quantiles(outcome.alone), "flood": quantiles(outcome.flood) },

@@ -2,7 +2,8 @@
 //!
 //! A balance is kept as its *line*: up to which point in time what was spent is paid for by the rate. What lies between the
 //! line and the present is what may be spent; a line in the future is a debt. So a balance grows by `rate x dt` without
-//! anybody who refills it, is carried over but not for longer than [`BURST`], and may go below zero by one quantum.
+//! anybody who refills it, is carried over but not for longer than [`BURST`] or two requests, and may go below zero by one
+//! quantum.
 //!
 //! ```text
 //!   ──────────────┬───────── saved ─────────┬───────────▶ time
@@ -68,15 +69,16 @@ impl Account {
         };
         // A link that has run ahead, as those who came back spent what they had saved, makes those wait who did not save.
         let saved = now.since(self.own) >= SAVED;
+        let ahead = if saved { burst(bytes, capacity) } else { AHEAD };
         // Nothing is promised to a rate of 0, and a debt at it would never end.
-        if self.rate > 0 && self.own <= now && self.link <= now + if saved { BURST } else { AHEAD } {
+        if self.rate > 0 && self.own <= now && self.link <= now + ahead {
             return Verdict::Own(quantum(self.rate, bytes));
         }
         let free = self.link + LAG;
         if free <= now {
             return Verdict::Lent(quantum(capacity, bytes));
         }
-        let own = self.own.max(Nanos(self.link.0.saturating_sub(if saved { BURST } else { AHEAD }.0)));
+        let own = self.own.max(Nanos(self.link.0.saturating_sub(ahead.0)));
         let until = if self.rate > 0 { own.min(free) } else { free };
         Verdict::Wait(until.max(now + Nanos(1)))
     }
@@ -84,8 +86,17 @@ impl Account {
 
 /// A line after `bytes` more were spent at this rate.
 pub fn spend(line: Nanos, now: Nanos, bytes: u64, rate: u64) -> Nanos {
+    line.max(Nanos(now.0.saturating_sub(burst(bytes, rate).0))) + time(bytes, rate)
+}
+
+fn time(bytes: u64, rate: u64) -> Nanos {
     let time = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
-    line.max(Nanos(now.0.saturating_sub(BURST.0))) + Nanos(u64::try_from(time).unwrap_or(u64::MAX))
+    Nanos(u64::try_from(time).unwrap_or(u64::MAX))
+}
+
+/// For how long a balance is carried over: large requests come in groups too.
+fn burst(bytes: u64, rate: u64) -> Nanos {
+    BURST.max(time(bytes.saturating_mul(2), rate).min(BURST_MAX))
 }
 
 /// How much is drawn at once for a request: enough that drawing is rare, too little to matter to anybody who waits.
@@ -185,6 +196,8 @@ impl Balances {
 /// What was not spent is carried over for so long: some periods of control, so that who comes back has all of its share
 /// until control has seen it.
 pub const BURST: Nanos = Nanos::from_millis(10);
+/// Two requests may take longer than that, but not for ever.
+const BURST_MAX: Nanos = Nanos::from_millis(200);
 /// Who has saved so long is served though the link has run ahead.
 const SAVED: Nanos = Nanos::from_millis(1);
 /// How far a link may run ahead.

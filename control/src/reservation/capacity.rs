@@ -5,9 +5,9 @@
 //!   rate       40   78  142  180  181        ─▶ 181, at a window of 8
 //! ```
 //!
-//! A link that gives no more for more in flight from the start, and has some requests wait many times as long as the others,
-//! does not work off a queue: it holds back what exceeds a rate of its own, as a throttled device does. Whoever shares it
-//! must stay below that rate, or all wait; and the rate that was measured is what it lets through at most.
+//! Where a link works off a queue, all that is in flight waits alike. If most requests are quick at the full rate and a few
+//! wait for so long that the mean is far above the median, it holds back what exceeds a rate of its own, as a throttled device
+//! does. Whoever shares it must stay below that rate, or all wait; and the rate that was measured is what it lets through.
 
 use super::plan::Capacity;
 use crate::units::Nanos;
@@ -34,26 +34,46 @@ pub struct Found {
     pub window: u64,
 }
 
+impl Step {
+    /// The mean of the times, by Little's law: what is in flight passes once in it.
+    fn mean(&self) -> Nanos {
+        let time = u128::from(self.in_flight) * 1_000_000_000 / u128::from(self.bytes_per_s.max(1));
+        Nanos(u64::try_from(time).unwrap_or(u64::MAX))
+    }
+
+    fn holds_back(&self) -> bool {
+        self.mean().0 >= self.p50.0.saturating_mul(HELD_BACK) && self.longest >= HELD_BACK_LEAST
+    }
+}
+
 /// Judges measurements with rising amounts in flight; `None` without any.
 pub fn judge(steps: &[Step]) -> Option<Found> {
     let (first, most) = (steps.first()?, steps.iter().map(|step| step.bytes_per_s).max()?);
-    let gains_nothing = first.bytes_per_s >= most - most / SAME;
-    if gains_nothing && first.longest.0 >= first.p50.0.saturating_mul(HELD_BACK) && first.longest >= HELD_BACK_LEAST {
-        let paced = most - most / BELOW;
+    let is_full = |part: u64| move |step: &&Step| step.bytes_per_s >= most - most / part;
+    if steps.iter().filter(is_full(ABOUT)).any(Step::holds_back) {
+        // What passes between two slices of its time differs; the last measurement is the longest.
+        let rate = steps.last()?.bytes_per_s;
+        let paced = rate - rate / BELOW;
         let in_time = u128::from(paced) * u128::from(first.p50.0) / 1_000_000_000;
-        let window = u64::try_from(in_time).unwrap_or(u64::MAX).saturating_add(first.in_flight);
+        // It is the pace that keeps what waits at the link short; the window is for when the link is slower than it was.
+        let window = u64::try_from(in_time).unwrap_or(u64::MAX).saturating_mul(ROUND_TRIPS);
+        let window = window.saturating_add(2 * first.in_flight);
         return Some(Found { capacity: Capacity::Paced(paced), window });
     }
-    let knee = steps.iter().find(|step| step.bytes_per_s >= most - most / SAME)?;
+    let knee = steps.iter().find(is_full(SAME))?;
     Some(Found { capacity: Capacity::Tracked(most), window: knee.in_flight })
 }
 
-/// Rates within this part of each other are the same.
-const SAME: u64 = 50;
-/// Some requests take so many times as long as half of them ...
-const HELD_BACK: u64 = 20;
-/// ... and at least this long.
-const HELD_BACK_LEAST: Nanos = Nanos::from_millis(2);
+/// Rates within this part of each other are the same ...
+const SAME: u64 = 40;
+/// ... and within this about the same.
+const ABOUT: u64 = 8;
+/// The mean is so many times the median ...
+const HELD_BACK: u64 = 5;
+/// ... and some wait at least this long.
+const HELD_BACK_LEAST: Nanos = Nanos::from_millis(5);
+/// What passes in so many of the times of a request may be in flight, and two requests.
+const ROUND_TRIPS: u64 = 8;
 /// How far below the rate of a device that holds back one has to stay, as a part of it.
 const BELOW: u64 = 64;
 
@@ -73,21 +93,32 @@ mod tests {
             step(4, 400, 10, 90),
             step(8, 780, 10, 300),
             step(16, 1400, 11, 90),
-            step(32, 1500, 21, 80),
+            step(32, 1480, 21, 80),
             step(64, 1510, 42, 99),
         ];
         assert_eq!(judge(&queue), Some(Found { capacity: Capacity::Tracked(1510), window: 32 }));
-        let (mib, slice) = (1 << 20, 98_000);
-        let throttled = [step(65536, 100 * mib, 200, slice), step(131_072, 100 * mib, 300, slice)];
+        let (mib, slice, kib) = (1 << 20, 98_000, 1 << 10);
         let rate = 100 * mib - 100 * mib / BELOW;
-        let window = 65536 + rate / 5000;
-        assert_eq!(judge(&throttled), Some(Found { capacity: Capacity::Paced(rate), window }));
-        let slow = [step(65536, 100, 200, 900), step(131_072, 100, 400, 990)];
-        assert_eq!(
-            judge(&slow),
-            Some(Found { capacity: Capacity::Tracked(100), window: 65536 }),
-            "one request at a time"
-        );
+        let throttled = |request: u64, p50_us| {
+            let one = |depth, rate, p50_us| step(depth * request, rate, p50_us, slice);
+            judge(&[
+                one(1, 90 * mib, p50_us),
+                one(2, 104 * mib, p50_us),
+                one(32, 98 * mib, 2 * p50_us),
+                one(2, 100 * mib, p50_us),
+            ])
+        };
+        for (request, p50_us) in [(4 * kib, 30), (64 * kib, 200), (mib, 200)] {
+            let window = 2 * request + rate * p50_us / 1_000_000 * ROUND_TRIPS;
+            assert_eq!(
+                throttled(request, p50_us),
+                Some(Found { capacity: Capacity::Paced(rate), window }),
+                "{request}"
+            );
+        }
+        // One request at a time, and somebody else had the core for some milliseconds.
+        let slow = [step(65536, 6_000_000, 10_000, 19_000), step(131_072, 6_010_000, 21_000, 29_000)];
+        assert_eq!(judge(&slow), Some(Found { capacity: Capacity::Tracked(6_010_000), window: 65536 }));
         assert_eq!(judge(&[]), None);
     }
 }

@@ -68,10 +68,9 @@ pub(super) fn calibrate(
         let scenario = Scenario { runtime, link: RATE_MAX, ..scenario.clone() };
         let record = run(&scenario, depth)?;
         let times = figures::all_latencies(&record.ended);
-        let per_s = u128::from(record.bytes()) * 1_000_000_000 / u128::from((record.until - record.from).0.max(1));
         Ok::<_, String>(Step {
             in_flight: depth as u64 * scenario.request,
-            bytes_per_s: u64::try_from(per_s).unwrap_or(u64::MAX),
+            bytes_per_s: slope(&record),
             p50: Nanos(times.p50),
             longest: Nanos(times.max),
         })
@@ -88,8 +87,8 @@ pub(super) fn calibrate(
     if let Capacity::Paced(_) = found.capacity {
         // Its rate is what matters then, over several of its time slices.
         let long = step(2, LONG_TIME)?;
-        found = judge(&[Step { in_flight: steps[0].in_flight, ..long }]).unwrap_or(found);
         steps.push(long);
+        found = judge(&steps).unwrap_or(found);
     }
     let Found { capacity, window } = found;
     let rate = match capacity {
@@ -105,9 +104,51 @@ pub(super) fn calibrate(
     Ok(Calibration { rate: rate.unwrap_or(1).max(1), capacity, window, steps: steps.iter().map(rung).collect() })
 }
 
+/// Bytes per second as the slope of the line through what had ended at each point in time (least squares): where requests
+/// pass in groups, it does not depend on whether the last group is in.
+fn slope(record: &Record) -> u64 {
+    let Some(first) = record.ended.first() else { return 0 };
+    let (mut count, mut x, mut y, mut xx, mut xy, mut bytes) = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
+    for ended in &record.ended {
+        let at = ended.at.since(first.at).0 as f64 / 1e9;
+        bytes += ended.bytes as f64;
+        count += 1.0;
+        (x, y, xx, xy) = (x + at, y + bytes, xx + at * at, xy + at * bytes);
+    }
+    let spread = count * xx - x * x;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate of a device; of one request 0")]
+    let slope = if spread > 0.0 { ((count * xy - x * y) / spread).max(0.0) as u64 } else { 0 };
+    slope
+}
+
 const DEPTH_MAX: usize = 256;
 /// Long enough for three time slices of a throttled device.
 const STEP_TIME: Nanos = Nanos::from_millis(300);
 const LONG_TIME: Nanos = Nanos::from_secs(2);
 /// Faster than any device: how much room a record needs.
 const RATE_MAX: u64 = 16 << 30;
+
+#[cfg(test)]
+mod tests {
+    use bireme_control::reservation::ClassId;
+
+    use super::*;
+    use crate::reserve::record::Ended;
+
+    #[test]
+    fn the_rate_of_requests_that_pass_in_groups_is_seen() {
+        // Ten of 1 MiB at the start of each tenth of a second: 100 MiB/s, wherever the run ends.
+        for groups in 5..=20 {
+            let ended = (0..groups * 10u64).map(|index| Ended {
+                class: ClassId(0),
+                bytes: 1 << 20,
+                arrived: Nanos::ZERO,
+                at: Nanos::from_millis(index / 10 * 100) + Nanos(index % 10 * 300_000),
+            });
+            let record = Record { ended: ended.collect(), ..Record::default() };
+            let rate = slope(&record) as f64 / (100 << 20) as f64;
+            assert!((rate - 1.0).abs() < 0.05, "{groups} groups: {rate}");
+        }
+        assert_eq!(slope(&Record::default()), 0);
+    }
+}

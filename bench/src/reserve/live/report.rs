@@ -151,6 +151,7 @@ fn of_rounds(rounds: &[&Outcome]) -> Outcome {
         contender: rounds[0].contender.clone(),
         link_use_percent: over(&|outcome| outcome.link_use_percent),
         backlogged_use_percent: over(&|outcome| outcome.backlogged_use_percent),
+        on_off_use_percent: over(&|outcome| outcome.on_off_use_percent),
         isolation: error(&|outcome| outcome.isolation),
         alone: quantiles(&|outcome| outcome.alone),
         flood: quantiles(&|outcome| outcome.flood),
