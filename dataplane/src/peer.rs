@@ -119,6 +119,7 @@ impl<P: Port> Peer<P> {
         let members = usize::from(array.members());
         let letters = usize::from(array.runs) * RUN_PAGES_MAX + LETTERS_BESIDES_PAGES + peers + members;
         let requests = Requests::new(port, array.members(), limit, wiring.gauges.clone());
+        let requests = requests.recorded(wiring.gauges.recorder(wiring.id));
         Peer {
             desk: Desk {
                 requests,
@@ -158,6 +159,7 @@ impl<P: Port> Peer<P> {
     /// One turn; the answer says how long the driver may sleep in [`Peer::rest`].
     pub fn turn(&mut self, now: Nanos) -> Next {
         self.desk.stopwatch.switch(now, State::Turn);
+        self.desk.requests.tick(now);
         if let Some(orders) = self.wiring.board.orders(self.wiring.id) {
             self.machine.set_run(orders.run);
             self.machine.set_minimum(orders.minimum);

@@ -292,8 +292,8 @@ pub(super) fn to_json(measured: &Measured<'_>) -> Value {
             "bytes": figures.bytes,
             "service_ns": figures.service,
             "response_ns": (figures.response.count() > 0).then_some(&figures.response),
-            "service_curve": curve(&figures.service),
-            "response_curve": (figures.response.count() > 0).then(|| curve(&figures.response)),
+            "service_curve": report::curve_of(&figures.service),
+            "response_curve": (figures.response.count() > 0).then(|| report::curve_of(&figures.response)),
         });
         (direction.name().to_owned(), value)
     };
@@ -356,16 +356,6 @@ pub(super) fn to_json(measured: &Measured<'_>) -> Value {
         "notes": notes(measured),
         "environment": measured.environment,
     })
-}
-
-fn curve(latencies: &Latencies) -> Vec<(f64, u64)> {
-    let counts: Vec<(u64, u64)> = latencies.counts().map(|(middle, count)| (middle.0, count)).collect();
-    let mut curve = report::curve(&counts);
-    if let Some((_, longest)) = curve.last_mut() {
-        // It is known exactly.
-        *longest = latencies.max().0;
-    }
-    curve
 }
 
 const LINES_SHOWN: usize = 12;

@@ -25,10 +25,14 @@ pub(super) fn section(source: &Source<'_>) -> String {
         }
         plot
     };
+    // Reports of other kinds know one time only.
+    let told = match curves.iter().any(|curve| curve.name.ends_with("service")) {
+        true => "Response counts from when a request should have started, service from its hand-over to the kernel. ",
+        false => "",
+    };
     format!(
-        "<section>\n<h2>Latency by percentile</h2>\n<p class=\"note\">Response counts from when a request should have started, \
-         service from its hand-over to the kernel. Each mark to the right leaves a tenth of the requests. The line ends at the \
-         longest.</p>\n{}{}</section>\n",
+        "<section>\n<h2>Latency by percentile</h2>\n<p class=\"note\">{told}Each mark to the right leaves a tenth of the \
+         requests. The line ends at the longest.</p>\n{}{}</section>\n",
         legend(&curves),
         plot::both("Latency by percentile", draw),
     )

@@ -81,10 +81,18 @@ fn what_a_report_lacks_is_left_out() {
     assert!(to_html(&json!({ "bireme": 3, "operations_per_s": 7 })).contains("card\""));
     let offload = json!({ "kind": "offload", "throughput_bytes_per_s": 1u64 << 31, "elapsed_ns": 5_000_000,
         "latency_ns": { "count": 5, "p50": 1, "p90": 2, "p99": 3, "p99_9": 4, "max": 5, "mean": 2 },
+        "latency_curve": [[0.0, 1], [50.0, 1], [80.0, 5]],
         "peers": [{ "core": null, "time_percent": { "devices": 90.0, "checksum": 10.0 } }],
         "ring": { "depth": 4, "device_flags": ["SINGLE_ISSUER"] }, "environment": { "kernel": "6.18" } });
     let page = to_html(&offload);
-    for part in ["<h1>offload</h1>", "2048<small> MiB/s</small>", "width:90.0%", "SINGLE_ISSUER", "checksum"] {
+    for part in [
+        "<h1>offload</h1>",
+        "2048<small> MiB/s</small>",
+        "width:90.0%",
+        "SINGLE_ISSUER",
+        "checksum",
+        "Latency by percentile",
+    ] {
         assert!(page.contains(part), "{part} is missing");
     }
     assert!(!page.contains("Over time"));
