@@ -177,4 +177,5 @@ fn fio_curve(clat: &Value) -> Vec<(f64, f64)> {
 pub(super) const DIRECTIONS: [&str; 3] = ["read", "write", "trim"];
 /// As reports of volumes name them, and as people do.
 const OPERATIONS: [(&str, &str); 3] = [("reads", "read"), ("writes", "write"), ("flushes", "flush")];
-const CURVES_MAX: usize = 8;
+/// So many lines can be told apart.
+pub(super) const CURVES_MAX: usize = 8;
