@@ -38,6 +38,7 @@ mod arrivals;
 mod checks;
 mod content;
 mod fio_json;
+mod gathering;
 mod job;
 mod journal;
 mod live;

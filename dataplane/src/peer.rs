@@ -32,7 +32,7 @@ use crate::desk::Desk;
 use crate::job::Job;
 use crate::message::{Doing, Failure, Page, ToLedger, ToPeer};
 use crate::parity::Kernels;
-use crate::port::{Next, Port};
+use crate::port::{GATHER_TIME, Next, Port};
 use crate::queue::Mailbox;
 use crate::requests::{Done, Owner, Requests};
 use crate::runs::{RUN_PAGES_MAX, Reading, Run, Runs};
@@ -209,7 +209,7 @@ impl<P: Port> Peer<P> {
         if next != Next::Ready && !self.desk.slots.has_free() {
             // Nothing can start before a whole slot has been answered.
             let slot = self.desk.array.requests_of_slot();
-            self.desk.requests.port().gather(slot);
+            self.desk.requests.port().gather(slot, GATHER_TIME);
         }
         if let Err(error) = self.desk.requests.port().submit(next) {
             self.fail(Failure::Port { errno: error.raw_os_error().unwrap_or(0) });

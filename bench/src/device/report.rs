@@ -199,15 +199,18 @@ fn configuration(measured: &Measured<'_>) -> Vec<String> {
         Arrivals::Constant { .. } => "open loop, constant arrivals".to_owned(),
         Arrivals::Poisson { .. } => "open loop, Poisson arrivals".to_owned(),
     };
+    let waits = match load.batch_complete {
+        Some(count) => format!("{count} completions waited for"),
+        None => "as many completions waited for as end within 50 us, up to an eighth of the depth".to_owned(),
+    };
     let mut lines = vec![format!(
         "io_uring, {}, registered files and buffers; {}; {} peers, depth {} each, {arrivals}; at most {} requests per \
-         submission, {} completions waited for",
+         submission, {waits}",
         ways(measured.facts),
         completions(options),
         options.peers,
         load.depth,
         load.batch_submit,
-        load.batch_complete,
     )];
     if load.fua {
         lines.push("writes are made durable each (RWF_DSYNC: FUA, or a flush of the kernel's)".to_owned());
