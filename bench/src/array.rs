@@ -11,8 +11,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicU16;
 
 use bireme_control::raid::geometry::{Geometry, default_chunk};
 use bireme_control::units::Nanos;
@@ -29,9 +28,8 @@ use self::report::Measured;
 use self::worker::{Rebuild, Worker};
 use self::workload::{Load, Span, Stamps, Workload};
 use crate::environment::Environment;
-use crate::recording::recorder::{Exchange, INTERVAL_MIN, Interval, Recorder};
-use crate::recording::series::{Figures, Moment, Series};
-use crate::recording::{Outputs, write_hgrms};
+use crate::recording::recorder::{Exchange, Recorder};
+use crate::recording::{self, Figures};
 use crate::signals;
 
 mod options;
@@ -147,34 +145,10 @@ impl<'a> Bench<'a> {
         stamps: Vec<Stamps>,
         rebuilds: bool,
     ) -> Result<(Served<Worker>, Vec<Stamps>, Figures), String> {
-        let recording = &self.options.recording;
-        let (exchange, done) = (Exchange::new(self.options.peers), AtomicBool::new(false));
-        let mut outputs = Outputs::new(recording)?;
-        let (served, series) = std::thread::scope(|scope| {
-            let reporter = scope.spawn(|| {
-                let sink = |moment: &Moment, all: &Interval| outputs.add(moment, all);
-                let mut series = Series::new(self.options.peers, recording.interval, Box::new(sink));
-                loop {
-                    let last = done.load(Ordering::Acquire);
-                    while exchange.take(|interval| series.add(interval)) {}
-                    if last {
-                        break;
-                    }
-                    std::thread::park_timeout(TICK);
-                }
-                series.finish();
-                series.into_figures()
-            });
-            let served = self.serve(load, stamps, rebuilds, Some(&exchange));
-            done.store(true, Ordering::Release);
-            reporter.thread().unpark();
-            (served, reporter.join())
-        });
-        let (served, stamps) = served?;
-        let series = series.map_err(|_| "the thread that collects what was recorded has died".to_owned())?;
-        outputs.finish()?;
-        recording.hgrm.as_deref().map_or(Ok(()), |path| write_hgrms(path, &series))?;
-        Ok((served, stamps, series))
+        let exchange = Exchange::new(self.options.peers);
+        let run = || self.serve(load, stamps, rebuilds, Some(&exchange));
+        let recorded = recording::while_running(&self.options.recording, self.options.peers, &exchange, None, run);
+        recorded.map(|((served, stamps), series)| (served, stamps, series))
     }
 
     fn serve(
@@ -198,7 +172,7 @@ impl<'a> Bench<'a> {
         let (speed, going_on) = (self.options.speed(), Arc::new(AtomicU16::new(0)));
         let mut stamps = stamps.into_iter();
         let mut peers = 0u16..;
-        let length = self.options.recording.interval.max(INTERVAL_MIN);
+        let length = self.options.recording.length();
         let client = |share, classes: &Classes| {
             let stamps = stamps.next().expect("one for each peer");
             let peer = peers.next().expect("few peers");
@@ -276,8 +250,6 @@ fn sentence(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// How often the reporter looks.
-const TICK: Duration = Duration::from_millis(50);
 const NAME: &str = "bench";
 /// The member that fails.
 const LOST: u16 = 0;

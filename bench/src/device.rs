@@ -26,7 +26,7 @@ use self::steady::Steady;
 use self::watch::Watch;
 use self::workload::{Part, Workload};
 use crate::environment::Environment;
-use crate::recording::recorder::{Exchange, INTERVAL_MIN, Interval, Recorder};
+use crate::recording::recorder::{Exchange, Interval, Recorder};
 use crate::recording::series::{Figures, Moment, Series};
 use crate::recording::{Outputs, write_hgrms};
 use crate::{signals, throttled};
@@ -38,6 +38,7 @@ mod arrivals;
 mod checks;
 mod content;
 mod fio_json;
+mod gathering;
 mod job;
 mod journal;
 mod live;
@@ -122,7 +123,7 @@ pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String>
             shared.enough.fetch_or(steady.borrow().reached().is_some(), Ordering::Relaxed);
         }
     };
-    let mut series = Series::new(options.peers, options.recording.interval, Box::new(sink));
+    let mut series = Series::new(options.peers, options.recording.length(), Box::new(sink));
     let mut watch = Watch::new(options, &load)?;
     let mut look = |_: Nanos| {
         while shared.exchange.take(|interval| {
@@ -200,7 +201,7 @@ fn clients(
         fits(parts.iter().map(|parts| Checks::bytes(parts, load.largest())).sum())?;
     }
     let client = |(parts, peer): (Vec<Part>, u16)| {
-        let recorder = Recorder::new(shared.exchange.clone(), peer, options.recording.interval.max(INTERVAL_MIN));
+        let recorder = Recorder::new(shared.exchange.clone(), peer, options.recording.length());
         let blocks =
             u64::from(load.largest() / load.step()) * u64::from(load.flush_every.unwrap_or(0) + 2 * load.depth);
         let debts =

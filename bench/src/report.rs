@@ -21,7 +21,7 @@ mod sample;
 mod table;
 
 pub use columns::Columns;
-pub(crate) use curve::curve;
+pub(crate) use curve::{curve, curve_of};
 pub use html::to_html;
 pub use picture::to_svg;
 pub(crate) use picture::{canvas, scale};
@@ -41,6 +41,7 @@ pub fn to_json(outcome: &Outcome, environment: &Environment) -> Value {
     }
     let octave = |(from, to, count)| json!({ "from_ns": from, "to_ns": to, "count": count });
     json["balance"]["round_trip_histogram"] = outcome.balance.round_trip.octaves().into_iter().map(octave).collect();
+    json["latency_curve"] = json!(curve_of(&outcome.latency));
     json["environment"] = serde_json::to_value(environment).expect("an environment has text keys only");
     json
 }
@@ -161,6 +162,7 @@ mod tests {
             "/latency_ns/max",
             "/latency_ns/mean",
             "/latency_ns/count",
+            "/latency_curve/0/1",
             "/ring/device_flags/0",
             "/ring/depth",
             "/ring/iou_workers",

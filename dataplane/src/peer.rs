@@ -33,7 +33,7 @@ use crate::desk::Desk;
 use crate::job::Job;
 use crate::message::{Doing, Failure, Page, ToLedger, ToPeer};
 use crate::parity::Kernels;
-use crate::port::{Next, Port};
+use crate::port::{GATHER_TIME, Next, Port};
 use crate::queue::Mailbox;
 use crate::requests::{Done, Owner, Requests};
 use crate::reservation::Allowance;
@@ -123,6 +123,7 @@ impl<P: Port> Peer<P> {
         let members = usize::from(array.members());
         let letters = usize::from(array.runs) * RUN_PAGES_MAX + LETTERS_BESIDES_PAGES + peers + members;
         let requests = Requests::new(port, array.members(), limit, wiring.gauges.clone());
+        let requests = requests.recorded(wiring.gauges.recorder(wiring.id));
         Peer {
             desk: Desk {
                 requests,
@@ -162,6 +163,7 @@ impl<P: Port> Peer<P> {
     /// One turn; the answer says how long the driver may sleep in [`Peer::rest`].
     pub fn turn(&mut self, now: Nanos) -> Next {
         self.desk.stopwatch.switch(now, State::Turn);
+        self.desk.requests.tick(now);
         if let Some(orders) = self.wiring.board.orders(self.wiring.id) {
             self.machine.set_run(orders.run);
             self.machine.set_minimum(orders.minimum);
@@ -211,7 +213,7 @@ impl<P: Port> Peer<P> {
         if next != Next::Ready && !self.desk.slots.has_free() {
             // Nothing can start before a whole slot has been answered.
             let slot = self.desk.array.requests_of_slot();
-            self.desk.requests.port().gather(slot);
+            self.desk.requests.port().gather(slot, GATHER_TIME);
         }
         if let Err(error) = self.desk.requests.port().submit(next) {
             self.fail(Failure::Port { errno: error.raw_os_error().unwrap_or(0) });

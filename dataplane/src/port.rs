@@ -38,9 +38,9 @@ pub trait Port {
     /// Hands over what was pushed, and waits as told. An error means that the port itself cannot go on.
     fn submit(&mut self, next: Next) -> std::io::Result<()>;
 
-    /// The next sleep is for this many completions, so that one wake-up serves them all; after [`GATHER_TIME`] one is
-    /// enough. A port that cannot do so wakes at the first.
-    fn gather(&mut self, completions: u32);
+    /// The next sleep is for this many completions, so that one wake-up serves them all; after `within` one is enough.
+    /// A port that cannot do so wakes at the first.
+    fn gather(&mut self, completions: u32, within: Nanos);
 
     /// The next request that has ended.
     fn reap(&mut self) -> Option<Completion>;
@@ -136,7 +136,7 @@ pub enum Next {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bell(pub u16);
 
-/// How long a sleep may wait for more completions than one: a small part of what a request takes, and so no delay that
+/// How long a peer's sleep may wait for more completions than one: a small part of what a request takes, and so no delay that
 /// a device could notice, and the most that a wake-up by another thread is late.
 pub const GATHER_TIME: Nanos = Nanos(100_000);
 

@@ -14,6 +14,7 @@ use bireme_control::units::Nanos;
 use crate::buffer::{Region, Span};
 use crate::message::{Doing, Failure};
 use crate::port::{Completion, Operation, Port, Request};
+use crate::telemetry::recorder::{Direction, Recorder};
 use crate::telemetry::{Depth, Gauges, Latencies};
 
 /// Who waits for a request.
@@ -79,6 +80,8 @@ pub struct Requests<P, W = Owner> {
     latency: Latencies,
     depth: Depth,
     gauges: Arc<Gauges>,
+    /// The same figures by interval, where somebody collects them.
+    recorder: Option<Recorder>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +107,20 @@ impl<P: Port, W: Copy> Requests<P, W> {
             traffic: vec![Traffic::default(); usize::from(members)].into_boxed_slice(),
             latency: Latencies::new(),
             gauges,
+            recorder: None,
+        }
+    }
+
+    /// The same, counted by interval too.
+    pub fn recorded(self, recorder: Option<Recorder>) -> Requests<P, W> {
+        Requests { recorder, ..self }
+    }
+
+    /// A turn begins: an interval whose time is up is handed over.
+    pub fn tick(&mut self, now: Nanos) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.begin_once(now);
+            recorder.tick(now);
         }
     }
 
@@ -217,6 +234,9 @@ impl<P: Port, W: Copy> Requests<P, W> {
 
     /// What was measured, at the end of the run.
     pub fn into_figures(self) -> (P, Box<[Traffic]>, Latencies, Depth) {
+        if let Some(mut recorder) = self.recorder {
+            recorder.finish(self.port.now());
+        }
         (self.port, self.traffic, self.latency, self.depth)
     }
 
@@ -228,12 +248,22 @@ impl<P: Port, W: Copy> Requests<P, W> {
 
     fn count(&mut self, now: Nanos, row: &Row<W>) {
         let Some(traffic) = self.traffic.get_mut(usize::from(row.ask.file)) else { return };
-        match row.ask.operation {
-            Operation::Read(_) | Operation::ReadWoven(_) => traffic.reads += 1,
-            Operation::Write(_) | Operation::WriteWoven(_) | Operation::WriteThrough(_) => traffic.writes += 1,
+        let direction = match row.ask.operation {
+            Operation::Read(_) | Operation::ReadWoven(_) => Direction::Read,
+            Operation::Write(_) | Operation::WriteWoven(_) | Operation::WriteThrough(_) => Direction::Write,
             Operation::Trim { .. } | Operation::Flush => return,
+        };
+        let took = now.since(row.started);
+        match direction {
+            Direction::Read => traffic.reads += 1,
+            _ => traffic.writes += 1,
         }
-        self.latency.record(now.since(row.started));
+        self.latency.record(took);
+        if let Some(recorder) = &mut self.recorder {
+            let figures = &mut recorder.current().directions[direction as usize];
+            figures.service.record(took);
+            figures.bytes += u64::from(row.bytes);
+        }
         traffic.bytes += u64::from(row.bytes);
         self.gauges.add(usize::from(row.ask.file), u64::from(row.bytes));
     }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   peer ---> Stopwatch, Latencies, Depth   owned by one thread, read when the run has ended
-//!        '--> Gauges                        shared, relaxed; read by the live line while the run goes on
+//!        |--> Gauges                        shared, relaxed; read by the live line while the run goes on
+//!        '--> recorder: Interval            owned by one thread at a time, handed over when its time is up
 //! ```
 //!
 //! Everything is allocated when it is built. On the data path a record is an addition to an array.
@@ -12,6 +13,7 @@ mod gauges;
 mod hand_overs;
 mod healed;
 mod latencies;
+pub mod recorder;
 mod stopwatch;
 
 pub use depth::Depth;

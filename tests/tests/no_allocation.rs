@@ -11,11 +11,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bireme_control::balance::{Rules, Strategy};
 use bireme_control::raid::geometry::{Geometry, Level};
+use bireme_control::units::Nanos;
 use bireme_dataplane::device::file::Input;
 use bireme_dataplane::device::{Device, Purpose};
 use bireme_dataplane::engine::{self, Config, Handles, OffloadJob, RestoreJob, Source};
 use bireme_dataplane::pool::Shape;
 use bireme_dataplane::telemetry::Gauges;
+use bireme_dataplane::telemetry::recorder::Exchange;
 use bireme_tests::data::{assert_same, input};
 use bireme_tests::members::Files;
 
@@ -79,8 +81,10 @@ fn config(strategy: Strategy) -> Config {
     }
 }
 
+/// The peers record, and hand over more intervals than are taken: there is not always an empty one.
 fn handles(devices: usize) -> Handles {
-    Handles { gauges: Arc::new(Gauges::new(devices)), stop: Arc::new(AtomicBool::new(false)) }
+    let gauges = Gauges::recording(devices, Exchange::new(2), Nanos::from_millis(1));
+    Handles { gauges: Arc::new(gauges), stop: Arc::new(AtomicBool::new(false)) }
 }
 
 fn offload(paths: &[PathBuf], source: Source, sets: u32, strategy: Strategy) {

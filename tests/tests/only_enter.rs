@@ -18,12 +18,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use bireme_control::raid::geometry::{Geometry, Level};
-use bireme_control::units::PeerId;
+use bireme_control::units::{Nanos, PeerId};
 use bireme_dataplane::device::file::Input;
 use bireme_dataplane::device::{Device, Purpose};
 use bireme_dataplane::engine::{self, Config, Handles, OffloadJob, RestoreJob, Source};
 use bireme_dataplane::pool::Shape;
 use bireme_dataplane::telemetry::Gauges;
+use bireme_dataplane::telemetry::recorder::Exchange;
 use bireme_tests::command::{Ended, Line};
 use bireme_tests::data::{assert_same, generated, input};
 use bireme_tests::members::Files;
@@ -80,7 +81,8 @@ fn members(folder: &Path) -> Vec<PathBuf> {
 
 /// The child's part. It does not return: the last peer ends the process.
 fn act(role: &str, folder: &Path) {
-    let handles = Handles { gauges: Arc::new(Gauges::new(MEMBERS)), stop: Arc::new(AtomicBool::new(false)) };
+    let gauges = Gauges::recording(MEMBERS, Exchange::new(PEERS), Nanos::from_millis(1));
+    let handles = Handles { gauges: Arc::new(gauges), stop: Arc::new(AtomicBool::new(false)) };
     let paths = members(folder);
     let geometry = Geometry::new(Level::Raid0, MEMBERS, 64 << 10, 1 << 20).expect("a usable shape");
     let offload = |source, sets, extra| {

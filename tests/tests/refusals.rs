@@ -219,6 +219,16 @@ fn inputs_that_cannot_be_read() {
 }
 
 #[test]
+fn what_is_recorded_is_not_written_over_a_member() {
+    let files = Files::new(2, 16 << 20);
+    let members = files.paths();
+    for option in ["--json", "--html", "--hlog", "--hgrm", "--intervals"] {
+        let command = bireme("offload --size 3MiB").path(option, &members[0]).devices(members);
+        refused(command, members, &[&shown(&members[0]), "it is a device, whose data would be lost"]);
+    }
+}
+
+#[test]
 fn outputs_that_cannot_be_written() {
     let files = Files::new(2, 16 << 20);
     let members = files.paths();

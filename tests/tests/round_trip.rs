@@ -257,3 +257,38 @@ fn the_metadata_are_exported_for_others_to_read() {
     assert_eq!((sets.len(), number(&sets[0], "/number"), number(&sets[0], "/bytes")), (1, 2, 5 << 20));
     assert_eq!(sets[0]["pages"].as_array().map(Vec::len), Some(5));
 }
+
+/// What is recorded by interval is all that was counted, of writing and of reading, in the report and in the files.
+#[test]
+fn intervals_sum_to_the_totals_and_are_in_all_files() {
+    let files = Files::new(2, 128 << 20);
+    // About a second: each peer has a rate of its own, and the slower one sleeps in between.
+    let offload = "offload --size 48MiB --sets 2 --page 1MiB --balance fixed --peer-rate 0=60MiB/s,1=40MiB/s";
+    for (kind, line) in [("write", offload), ("read", "restore --verify")] {
+        let path = |name: &str| files.folder().join(format!("{kind}-{name}"));
+        let options = [("--hlog", "log"), ("--hgrm", "table"), ("--intervals", "lines"), ("--html", "page")];
+        let command = bireme(line).text("--interval 100ms").path("--json", path("report")).devices(files.paths());
+        options.iter().fold(command, |command, (option, name)| command.path(option, path(name))).run().good();
+        let read = |name: &str| std::fs::read_to_string(path(name)).expect("a file of the run");
+        let report: Value = serde_json::from_str(&read("report")).expect("JSON");
+        let sum = |list: &str, pointer: &str| -> u64 {
+            let number = |entry: &Value| match entry.pointer(pointer) {
+                Some(Value::Array(all)) => all.iter().filter_map(Value::as_u64).sum(),
+                other => other.and_then(Value::as_u64).unwrap_or(0),
+            };
+            report[list].as_array().expect("a list").iter().map(number).sum()
+        };
+        let count = report["latency_ns"]["count"].as_u64().expect("a number");
+        assert!(count > 0);
+        assert_eq!(sum("intervals", "/operations"), count);
+        assert_eq!(sum("intervals", &format!("/{kind}/count")), count);
+        assert_eq!(sum("devices", &format!("/{kind}s")), count);
+        assert_eq!(sum("intervals", "/bytes"), sum("devices", "/bytes"));
+        assert_eq!(sum("intervals", "/bytes_by_peer"), sum("devices", "/bytes"));
+        let intervals = report["intervals"].as_array().map_or(0, Vec::len);
+        assert!(kind == "read" || intervals >= 5, "{intervals} intervals");
+        assert_eq!(read("lines").lines().count(), intervals);
+        assert!(read("log").starts_with("#[Histogram log format version 1.3]"));
+        assert!(read("table").contains("#[Mean") && read("page").contains("Latency over time"));
+    }
+}

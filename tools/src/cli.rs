@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use bireme_bench::class::Classes;
+use bireme_bench::recording::Recording;
 use bireme_bench::size;
 use bireme_control::units::Nanos;
 use clap::{ArgGroup, Args, Parser, Subcommand};
@@ -154,7 +155,7 @@ pub struct Tuning {
     pub hang_limit: Nanos,
 }
 
-/// Where reports go, beside the table on standard output.
+/// What is recorded, and where reports go beside the table on standard output.
 #[derive(Args, Debug)]
 pub struct Reports {
     /// Write the report files into this directory: the table, the JSON, a page for a browser, and the balance between peers as
@@ -164,6 +165,12 @@ pub struct Reports {
     /// Write the JSON to this file; "-" is standard output, in place of the table.
     #[arg(long, value_name = "FILE|-")]
     pub json: Option<PathBuf>,
+    /// Write the report as one page for a browser, with pictures; it needs no network.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// What is recorded over time.
+    #[command(flatten)]
+    pub recording: Recording,
 }
 
 /// `bireme lab`.

@@ -56,7 +56,7 @@ impl Drop for Live {
 fn redraw(mut display: Display, gauges: &Gauges, total: u64, told: &Receiver<()>) {
     let mut rates = Rates::new(gauges.devices());
     each(REDRAW, told, |elapsed| {
-        let line = rates.line(Nanos(nanos(elapsed)), &moved(gauges), total, gauges.sets_done());
+        let line = rates.line(Nanos(nanos(elapsed)), &moved(gauges), total, gauges.sets_done()) + &p99(gauges);
         if elapsed >= LISTED {
             display.show(line, gauges.total().min(total));
         }
@@ -66,7 +66,7 @@ fn redraw(mut display: Display, gauges: &Gauges, total: u64, told: &Receiver<()>
 fn list(mut display: Display, gauges: &Gauges, total: u64, told: &Receiver<()>) {
     let mut rates = Rates::new(gauges.devices());
     each(LISTED, told, |elapsed| {
-        let line = rates.line(Nanos(nanos(elapsed)), &moved(gauges), total, gauges.sets_done());
+        let line = rates.line(Nanos(nanos(elapsed)), &moved(gauges), total, gauges.sets_done()) + &p99(gauges);
         display.show(line, gauges.total().min(total));
     });
 }
@@ -81,6 +81,12 @@ fn each(tick: Duration, told: &Receiver<()>, mut show: impl FnMut(Duration)) {
 
 fn moved(gauges: &Gauges) -> Vec<u64> {
     (0..gauges.devices()).map(|device| gauges.bytes(device)).collect()
+}
+
+/// Of the newest interval, where intervals are recorded and one has ended.
+fn p99(gauges: &Gauges) -> String {
+    let p99 = gauges.p99();
+    if p99 == Nanos::ZERO { String::new() } else { format!("; p99 {p99}") }
 }
 
 fn nanos(elapsed: Duration) -> u64 {
@@ -153,6 +159,14 @@ mod tests {
         assert!(stalled.contains("0 MiB/s, stalled"), "{stalled}");
         assert!(Rates::new(2).line(Nanos::from_secs(3), &[0, 0], 0, 0).contains("(100 %)"));
         assert_eq!(per_device(&[MIB as f64; 9]), "9 devices 1 to 1 MiB/s");
+    }
+
+    #[test]
+    fn the_newest_p99_is_told_where_there_is_one() {
+        let gauges = Gauges::new(1);
+        assert_eq!(p99(&gauges), "");
+        gauges.set_p99(Nanos(1_500_000));
+        assert_eq!(p99(&gauges), "; p99 1.50 ms");
     }
 
     #[test]

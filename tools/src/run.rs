@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bireme_bench::environment::Environment;
-use bireme_bench::recording;
+use bireme_bench::recording::{self, Figures, Recording};
 use bireme_bench::report;
 use bireme_bench::size;
 use bireme_control::raid::geometry::{Geometry, GeometryError, MEMBERS_MAX, default_chunk};
@@ -17,6 +17,7 @@ use bireme_dataplane::outcome::Outcome;
 use bireme_dataplane::peer::Rate;
 use bireme_dataplane::pool::{Shape, Standing};
 use bireme_dataplane::telemetry::Gauges;
+use bireme_dataplane::telemetry::recorder::Exchange;
 use clap::Parser;
 use serde_json::Value;
 
@@ -105,7 +106,8 @@ fn offload(arguments: &Offload) -> Result<(), String> {
         sets: arguments.sets,
     };
     let total = bytes.saturating_mul(u64::from(arguments.sets));
-    let mut outcome = watched(count, total, |handles| engine::offload(job, &config, handles))?;
+    let run = |handles: &Handles| engine::offload(job, &config, handles);
+    let (mut outcome, recorded) = recorded(count, total, config.peers, &arguments.reports.recording, run)?;
     let seed = arguments.input.is_none().then_some(arguments.seed);
     if is_scratch {
         outcome.notes.push(scratch::note(&paths));
@@ -114,7 +116,7 @@ fn offload(arguments: &Offload) -> Result<(), String> {
         true => Some(read_back(&paths, None, &config, bytes)?),
         false => None,
     };
-    print(&outcome, verified.as_ref(), &facts, seed, outlets)
+    print(&outcome, &recorded, verified.as_ref(), &facts, seed, outlets)
 }
 
 /// How many members the pool on these devices has, or will have: some may be missing, and others be spares.
@@ -135,8 +137,9 @@ fn restore(arguments: &Restore) -> Result<(), String> {
     let config = config(&arguments.tuning)?;
     let count = members(&devices, false)?;
     let job = RestoreJob { devices, output: arguments.output.clone() };
-    let outcome = watched(count, 0, |handles| engine::restore(job, &config, handles))?;
-    print(&outcome, None, &facts, None, outlets)
+    let run = |handles: &Handles| engine::restore(job, &config, handles);
+    let (outcome, recorded) = recorded(count, 0, config.peers, &arguments.reports.recording, run)?;
+    print(&outcome, &recorded, None, &facts, None, outlets)
 }
 
 /// Reads the newest set back and compares it.
@@ -156,7 +159,28 @@ fn watched<T>(
     total: u64,
     run: impl FnOnce(&Handles) -> Result<T, engine::EngineError>,
 ) -> Result<T, String> {
-    let handles = Handles { gauges: Arc::new(Gauges::new(devices)), stop: Arc::new(AtomicBool::new(false)) };
+    watched_by(Gauges::new(devices), total, run)
+}
+
+/// The same, and what its peers count is recorded by interval.
+fn recorded<T>(
+    devices: usize,
+    total: u64,
+    peers: u16,
+    recording: &Recording,
+    run: impl FnOnce(&Handles) -> Result<T, engine::EngineError>,
+) -> Result<(T, Figures), String> {
+    let exchange = Exchange::new(peers);
+    let gauges = Arc::new(Gauges::recording(devices, exchange.clone(), recording.length()));
+    recording::while_running(recording, peers, &exchange, Some(&gauges.clone()), || watched_by(gauges, total, run))
+}
+
+fn watched_by<T>(
+    gauges: impl Into<Arc<Gauges>>,
+    total: u64,
+    run: impl FnOnce(&Handles) -> Result<T, engine::EngineError>,
+) -> Result<T, String> {
+    let handles = Handles { gauges: gauges.into(), stop: Arc::new(AtomicBool::new(false)) };
     // The engine looks at the flag by itself.
     let signals =
         SignalWatch::start(handles.stop.clone(), || {}).map_err(|e| format!("signals cannot be watched: {e}"))?;
@@ -191,6 +215,7 @@ fn leave(sentence: &str) {
 
 fn print(
     outcome: &Outcome,
+    recorded: &Figures,
     verified: Option<&Outcome>,
     facts: &[DeviceFacts],
     seed: Option<u64>,
@@ -199,6 +224,7 @@ fn print(
     let cores: Vec<usize> = outcome.peers.iter().filter_map(|peer| peer.core).collect();
     let environment = Environment::gather(&cores, facts, seed);
     let mut json = report::to_json(outcome, &environment);
+    json["intervals"] = recorded.intervals();
     if let (Value::Object(object), Some(verified)) = (&mut json, verified) {
         let elapsed = serde_json::json!({ "bytes": verified.bytes, "elapsed_ns": verified.elapsed });
         object.insert("verified".to_owned(), elapsed);

@@ -148,7 +148,12 @@ pub(super) fn to_json(measured: &Measured<'_>) -> Value {
     let latencies: Map<String, Value> = sum
         .latencies
         .iter()
-        .map(|(name, all)| ((*name).to_owned(), json!({ "latency_ns": all, "histogram": histogram(all) })))
+        .map(|(name, all)| {
+            (
+                (*name).to_owned(),
+                json!({ "latency_ns": all, "histogram": histogram(all), "curve": report::curve_of(all) }),
+            )
+        })
         .collect();
     let peers: Vec<Value> = served
         .homes

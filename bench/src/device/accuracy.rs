@@ -40,7 +40,7 @@ fn load(depth: u32, arrivals: Arrivals, span: Span) -> Load {
         region: (0, u64::MAX),
         depth,
         batch_submit: depth,
-        batch_complete: 1,
+        batch_complete: None,
         arrivals,
         warm_up: Nanos::ZERO,
         span,

@@ -30,12 +30,12 @@ pub(super) fn report(measured: &Measured<'_>, own: Value) -> Value {
 
 /// The reports of several jobs as one: that of the first, with the jobs of all, and what is our own as a list.
 pub(super) fn together(reports: Vec<Value>) -> Value {
-    let list = |name: &str| -> Vec<Value> { reports.iter().filter_map(|report| report.get(name).cloned()).collect() };
-    let jobs: Vec<Value> = list("jobs").into_iter().filter_map(|jobs| jobs.as_array().cloned()).flatten().collect();
-    let own = json!({ "kind": "device-jobs", "jobs": list("bireme") });
-    let mut all = reports.into_iter().next().unwrap_or_default();
+    // Sweeps have no form of fio: they are what they are in our part, and have no entry in fio's list.
+    let jobs: Vec<Value> = reports.iter().filter_map(|report| report["jobs"].as_array().cloned()).flatten().collect();
+    let own: Vec<Value> = reports.iter().map(|report| report.get("bireme").unwrap_or(report).clone()).collect();
+    let mut all = reports.into_iter().find(|report| report.get("bireme").is_some()).unwrap_or_else(|| json!({}));
     all["jobs"] = Value::Array(jobs);
-    all["bireme"] = own;
+    all["bireme"] = json!({ "kind": "device-jobs", "jobs": own });
     all
 }
 

@@ -20,8 +20,8 @@ pub(super) struct Load {
     pub(super) depth: u32,
     /// Requests that a peer hands over at once, at most.
     pub(super) batch_submit: u32,
-    /// Completions that a peer waits for at once, for no longer than the port's gathering time.
-    pub(super) batch_complete: u32,
+    /// Completions that a peer waits for at once; as many as end soon otherwise.
+    pub(super) batch_complete: Option<u32>,
     /// How requests arrive at one peer.
     pub(super) arrivals: Arrivals,
     pub(super) warm_up: Nanos,
@@ -135,7 +135,7 @@ mod tests {
             region: (4096, u64::MAX),
             depth: 1,
             batch_submit: 1,
-            batch_complete: 1,
+            batch_complete: None,
             arrivals: Arrivals::Closed,
             warm_up: Nanos::ZERO,
             span: Span::Bytes(1),

@@ -54,9 +54,10 @@ pub struct Options {
     /// Requests that a peer hands to the kernel at once, at most. Default: all that there is room for.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_submit: Option<u32>,
-    /// Completions that a peer waits for at once, for at most 100 us: fewer wake-ups, and latencies up to that much longer.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    pub batch_complete: u32,
+    /// Completions that a peer waits for at once, for at most 5 ms. Default: in a closed loop as many as end within 50 us, up
+    /// to an eighth of --depth, so that a wake-up serves several; otherwise 1.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_complete: Option<u32>,
     /// Look into the devices' queues instead of being interrupted (IOPOLL). Only NVMe drives with poll queues have that.
     #[arg(long)]
     pub iopoll: bool,
@@ -290,6 +291,8 @@ impl Options {
             (Some(per_s), Spread::Constant) => Arrivals::Constant { per_s },
             (Some(per_s), Spread::Poisson) => Arrivals::Poisson { per_s },
         };
+        // On a schedule each is to be seen when it ends, and where the peer does not sleep there are no wake-ups to save.
+        let each = (arrivals != Arrivals::Closed || self.iopoll || self.sqpoll).then_some(1);
         Ok(Load {
             mix,
             sizes: self.bs.0.clone(),
@@ -297,7 +300,7 @@ impl Options {
             region: self.region.unwrap_or((0, u64::MAX)),
             depth: self.depth,
             batch_submit: self.batch_submit.unwrap_or(self.depth).min(self.depth),
-            batch_complete: self.batch_complete.min(self.depth),
+            batch_complete: self.batch_complete.map(|count| count.min(self.depth)).or(each),
             arrivals,
             warm_up: self.warmup.unwrap_or_default(),
             span: self.bytes.map_or(Span::Time(self.runtime), |bytes| Span::Bytes(bytes.div_ceil(peers))),

@@ -199,15 +199,18 @@ fn configuration(measured: &Measured<'_>) -> Vec<String> {
         Arrivals::Constant { .. } => "open loop, constant arrivals".to_owned(),
         Arrivals::Poisson { .. } => "open loop, Poisson arrivals".to_owned(),
     };
+    let waits = match load.batch_complete {
+        Some(count) => format!("{count} completions waited for"),
+        None => "as many completions waited for as end within 50 us, up to an eighth of the depth".to_owned(),
+    };
     let mut lines = vec![format!(
         "io_uring, {}, registered files and buffers; {}; {} peers, depth {} each, {arrivals}; at most {} requests per \
-         submission, {} completions waited for",
+         submission, {waits}",
         ways(measured.facts),
         completions(options),
         options.peers,
         load.depth,
         load.batch_submit,
-        load.batch_complete,
     )];
     if load.fua {
         lines.push("writes are made durable each (RWF_DSYNC: FUA, or a flush of the kernel's)".to_owned());
@@ -292,8 +295,8 @@ pub(super) fn to_json(measured: &Measured<'_>) -> Value {
             "bytes": figures.bytes,
             "service_ns": figures.service,
             "response_ns": (figures.response.count() > 0).then_some(&figures.response),
-            "service_curve": curve(&figures.service),
-            "response_curve": (figures.response.count() > 0).then(|| curve(&figures.response)),
+            "service_curve": report::curve_of(&figures.service),
+            "response_curve": (figures.response.count() > 0).then(|| report::curve_of(&figures.response)),
         });
         (direction.name().to_owned(), value)
     };
@@ -356,16 +359,6 @@ pub(super) fn to_json(measured: &Measured<'_>) -> Value {
         "notes": notes(measured),
         "environment": measured.environment,
     })
-}
-
-fn curve(latencies: &Latencies) -> Vec<(f64, u64)> {
-    let counts: Vec<(u64, u64)> = latencies.counts().map(|(middle, count)| (middle.0, count)).collect();
-    let mut curve = report::curve(&counts);
-    if let Some((_, longest)) = curve.last_mut() {
-        // It is known exactly.
-        *longest = latencies.max().0;
-    }
-    curve
 }
 
 const LINES_SHOWN: usize = 12;

@@ -209,6 +209,7 @@ fn to_table(options: &Options, swept: &Swept) -> String {
 fn to_json(options: &Options, swept: &Swept) -> Value {
     json!({
         "kind": if options.latency_target.is_some() { "latency target" } else { "sweep" },
+        "name": options.name,
         "rw": options.rw.name(),
         "runtime_ns": options.runtime,
         "target": options.latency_target,

@@ -22,6 +22,7 @@ use bireme_dataplane::port::{Next, Operation, Port, Request, TrimWay};
 use super::addresses::{Addresses, Places};
 use super::arrivals::Schedule;
 use super::checks::Checks;
+use super::gathering::{self, Gathering};
 use super::load::{Data, Load, Span, slot_bytes};
 use crate::recording::recorder::{Direction, Recorder};
 
@@ -53,6 +54,7 @@ pub(super) struct Workload {
     limit: u64,
     /// Since when something is in flight that has not ended.
     waiting: Nanos,
+    gathering: Gathering,
 }
 
 /// A peer's part of one device.
@@ -139,6 +141,7 @@ impl Workload {
             asked: 0,
             limit: u64::MAX,
             waiting: Nanos::ZERO,
+            gathering: Gathering::new(load.batch_complete, depth),
             slot_bytes: slot_bytes(load.largest()),
             load,
             peer,
@@ -211,7 +214,9 @@ impl Workload {
     }
 
     fn reap<P: Port>(&mut self, port: &mut P, now: Nanos) -> Result<(), Failure> {
+        let mut count = 0;
         while let Some(end) = port.reap() {
+            count += 1;
             let index = u32::try_from(end.token).expect("tokens are slots");
             let slot = self.slots[index as usize];
             let Slot { target, offset, bytes, .. } = slot;
@@ -247,6 +252,9 @@ impl Workload {
             }
             self.free.push(index);
             self.waiting = now;
+        }
+        if count > 0 {
+            self.gathering.ended(now, count);
         }
         Ok(())
     }
@@ -389,8 +397,9 @@ impl Workload {
         let in_flight = port.in_flight();
         let held = matches!(self.phase, Phase::Ending | Phase::ReadingBack) || self.parked.is_some();
         if held || self.free.is_empty() {
-            let least = u32::try_from(in_flight).unwrap_or(u32::MAX).min(self.load.batch_complete);
-            port.gather(least);
+            let most = u32::try_from(in_flight).unwrap_or(u32::MAX);
+            let least = if held { self.load.batch_complete.unwrap_or(1) } else { self.gathering.least() };
+            port.gather(least.min(most), gathering::LATE);
             return Next::Event;
         }
         match &self.schedule {

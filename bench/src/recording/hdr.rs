@@ -14,6 +14,7 @@ use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
 use super::recorder::{Direction, Interval};
 use super::series::Moment;
+use super::{cannot, create};
 
 /// An interval log that grows as the run goes on.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ impl Log {
     /// # Errors
     /// A sentence for the operator.
     pub(crate) fn create(path: &Path) -> Result<Log, String> {
-        let file = File::create(path).map_err(|error| cannot(path, &error))?;
+        let file = create(path)?;
         Ok(Log { path: path.into(), file: BufWriter::new(file), began: SystemTime::now(), headed: false, failed: None })
     }
 
@@ -84,7 +85,7 @@ impl Log {
 
 /// The table of percentiles that HdrHistogram's plotter reads; values in microseconds.
 pub(crate) fn write_hgrm(path: &Path, latencies: &Latencies) -> Result<(), String> {
-    let file = File::create(path).map_err(|error| cannot(path, &error))?;
+    let file = create(path)?;
     hgrm(BufWriter::new(file), latencies).map_err(|error| cannot(path, &error))
 }
 
@@ -117,8 +118,4 @@ fn hgrm(mut into: impl Write, latencies: &Latencies) -> io::Result<()> {
     writeln!(into, "#[Max     = {:12.3}, Total count    = {:12}]", histogram.max() as f64 / SCALE, histogram.len())?;
     writeln!(into, "#[Buckets = {:12}, SubBuckets     = {:12}]", 1, histogram.distinct_values())?;
     into.flush()
-}
-
-fn cannot(path: &Path, error: &io::Error) -> String {
-    format!("{} cannot be written: {error}", path.display())
 }

@@ -1,14 +1,16 @@
 //! What all peers have counted, over time and in total.
 //!
-//! Intervals of the peers that belong to the same part of the measured time are put together. An interval is complete when
-//! every peer has handed over a later one, or has ended; then its figures are kept and the histograms are given on and
-//! forgotten, so that a long run needs no more memory than its lines.
+//! Intervals of the peers that belong to the same part of the measured time are put together. A part is complete when every
+//! peer has handed over a later one; then its figures are kept and the histograms are given on and forgotten, so that a long
+//! run needs no more memory than its lines. Nobody waits long for a peer that sleeps or has ended: what it tells later, and
+//! that is little, counts to the first part that is still open, so that the parts sum to the totals always.
 
 use std::collections::BTreeMap;
 
 use bireme_control::units::Nanos;
 use bireme_dataplane::telemetry::{Latencies, LatencySummary};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::recorder::{DIRECTIONS, Direction, Interval};
 
@@ -19,12 +21,14 @@ pub(crate) struct Series<'a> {
     pending: BTreeMap<u64, Part>,
     /// Up to which part each peer has told.
     told: Vec<u64>,
+    /// The first part that is not complete.
+    open: u64,
     sink: Sink<'a>,
 }
 
 /// All peers, all of the measured time.
 #[derive(Debug, Default)]
-pub(crate) struct Figures {
+pub struct Figures {
     pub(crate) total: Interval,
     pub(crate) moments: Vec<Moment>,
     /// Operations of the warm-up.
@@ -70,6 +74,11 @@ impl Moment {
         self.to_ns.since(self.from_ns)
     }
 
+    /// That of the slowest direction.
+    pub(crate) fn p99(&self) -> Nanos {
+        self.directions().map(|(_, latencies)| latencies.p99).max().unwrap_or_default()
+    }
+
     /// The directions that occurred.
     pub(crate) fn directions(&self) -> impl Iterator<Item = (Direction, LatencySummary)> {
         Direction::ALL
@@ -87,6 +96,7 @@ impl<'a> Series<'a> {
             figures: Figures::default(),
             pending: BTreeMap::new(),
             told: vec![0; usize::from(peers)],
+            open: 0,
             sink,
         }
     }
@@ -101,18 +111,26 @@ impl<'a> Series<'a> {
         let began = *self.figures.began.get_or_insert(interval.from);
         self.figures.ended = self.figures.ended.max(interval.to);
         // Peers begin a moment apart: half an interval is far more than that.
-        let index = (interval.from.since(began).0 + self.length.0 / 2) / self.length.0;
+        let own = (interval.from.since(began).0 + self.length.0 / 2) / self.length.0;
+        let index = own.max(self.open);
+        let start = |index| began + Nanos(index * self.length.0);
+        let (from, to) = match own < index {
+            // What comes late lies within its part.
+            true => (interval.to.min(start(index)), interval.to.min(start(index + 1))),
+            false => (interval.from, interval.to),
+        };
         let part = self.pending.entry(index).or_default();
         part.by_peer.resize(self.told.len(), 0);
         part.bytes_by_peer.resize(self.told.len(), 0);
         part.by_peer[usize::from(interval.peer)] += interval.operations();
         part.bytes_by_peer[usize::from(interval.peer)] += interval.bytes();
         part.all.merge(interval);
-        part.from = Some(part.from.map_or(interval.from, |from| from.min(interval.from)));
-        part.to = part.to.max(interval.to);
+        part.from = Some(part.from.map_or(from, |known| known.min(from)));
+        part.to = part.to.max(to);
         self.told[usize::from(interval.peer)] = index;
-        let complete = self.told.iter().copied().min().unwrap_or(0);
-        while let Some(first) = self.pending.first_entry().filter(|first| *first.key() < complete) {
+        let (least, newest) = (self.told.iter().copied().min(), self.told.iter().copied().max());
+        self.open = self.open.max(least.unwrap_or(0)).max(newest.unwrap_or(0).saturating_sub(WAITING_MAX));
+        while let Some(first) = self.pending.first_entry().filter(|first| *first.key() < self.open) {
             let part = first.remove();
             self.settle(&part);
         }
@@ -152,6 +170,11 @@ impl<'a> Series<'a> {
 }
 
 impl Figures {
+    /// The parts of the measured time, for reports.
+    pub fn intervals(&self) -> Value {
+        json!(self.moments)
+    }
+
     /// The measured time.
     pub(crate) fn elapsed(&self) -> Nanos {
         self.ended.since(self.began.unwrap_or(self.ended))
@@ -168,6 +191,9 @@ impl Figures {
         self.total.directions[direction as usize].latencies()
     }
 }
+
+/// So many parts wait for a peer that tells nothing.
+const WAITING_MAX: u64 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -200,5 +226,25 @@ mod tests {
         assert_eq!(figures.moments[1].bytes_by_peer, [50, 60]);
         assert_eq!((figures.total.operations(), figures.elapsed()), (25, Nanos(3010)));
         assert_eq!(seen, [(7, 70), (11, 110), (7, 70)]);
+    }
+
+    #[test]
+    fn a_peer_that_sleeps_holds_nobody_up_and_loses_nothing() {
+        let mut seen = Vec::new();
+        let mut series = Series::new(2, Nanos(1000), Box::new(|moment, _| seen.push(moment.all())));
+        for second in 0..8 {
+            series.add(&interval(0, second * 1000, (second + 1) * 1000, 10));
+        }
+        // What it has counted before it fell asleep.
+        series.add(&interval(1, 0, 7900, 3));
+        series.add(&interval(1, 7900, 8100, 2));
+        series.finish();
+        let figures = series.into_figures();
+        let all: Vec<_> =
+            figures.moments.iter().map(|moment| (moment.from_ns.0, moment.to_ns.0, moment.all())).collect();
+        assert_eq!(all[..3], [(0, 1000, 10), (1000, 2000, 10), (2000, 3000, 10)]);
+        assert_eq!(all[3..5], [(3000, 4000, 13), (4000, 5000, 10)]);
+        assert_eq!(all[7..], [(7000, 8000, 10), (7900, 8100, 2)]);
+        assert_eq!((figures.total.operations(), seen), (85, vec![10, 10, 10, 13, 10, 10, 10, 10, 2]));
     }
 }

@@ -1,6 +1,8 @@
 //! A distribution of latencies as a curve over 1/(1-p): each point halves the share of requests that are slower, four points
 //! to a halving, so that the tail is as well drawn as the middle, and a thousand million requests need 120 points.
 
+use bireme_dataplane::telemetry::Latencies;
+
 /// Percentiles and the nanoseconds that they stand for, from counts in the order of values. The last point is the maximum.
 pub(crate) fn curve(counts: &[(u64, u64)]) -> Vec<(f64, u64)> {
     let total: u64 = counts.iter().map(|(_, count)| count).sum();
@@ -21,6 +23,16 @@ pub(crate) fn curve(counts: &[(u64, u64)]) -> Vec<(f64, u64)> {
     }
     let last = counts.last().map_or(value, |(value, _)| *value);
     points.push(((1.0 - 1.0 / total as f64) * 100.0, last));
+    points
+}
+
+/// That of a histogram; its last point is exact, as the maximum is.
+pub(crate) fn curve_of(latencies: &Latencies) -> Vec<(f64, u64)> {
+    let counts: Vec<(u64, u64)> = latencies.counts().map(|(middle, count)| (middle.0, count)).collect();
+    let mut points = curve(&counts);
+    if let Some((_, longest)) = points.last_mut() {
+        *longest = latencies.max().0;
+    }
     points
 }
 

@@ -410,7 +410,7 @@ impl Port for Simulated {
         self.called();
     }
 
-    fn gather(&mut self, _completions: u32) {}
+    fn gather(&mut self, _completions: u32, _within: Nanos) {}
 
     fn submit(&mut self, next: Next) -> io::Result<()> {
         self.called();

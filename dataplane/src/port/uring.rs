@@ -25,7 +25,7 @@ use super::in_flight::{InFlight, Ticket};
 use super::{Bell, Busy, Completion, Next, Operation, Port, Request, TrimWay};
 use crate::buffer::{Region, Weave};
 use crate::device::Namespace;
-use ring::Ring;
+use ring::{Least, Ring};
 
 mod bare;
 mod command;
@@ -157,7 +157,7 @@ pub struct Uring {
     patience: Nanos,
     /// Whether the event ring is listened to.
     listening: bool,
-    gathering: u32,
+    gathering: Least,
     /// On a ring that polls: since when nothing has ended, or zero.
     stalled: Nanos,
 }
@@ -205,7 +205,7 @@ impl Uring {
             origin: wishes.origin,
             patience: wishes.patience,
             listening: false,
-            gathering: 1,
+            gathering: Least::ONE,
             stalled: Nanos::ZERO,
         };
         port.listen();
@@ -285,9 +285,9 @@ impl Uring {
     }
 
     /// Hands over, and looks into the devices' queues until enough has ended or the thread is to do something else.
-    fn poll(&mut self, next: Next, least: u32) -> io::Result<()> {
+    fn poll(&mut self, next: Next, least: Least) -> io::Result<()> {
         let waits = next == Next::Event && self.in_flight.len() > 0;
-        self.device.enter(None, if waits { least } else { 0 })?;
+        self.device.enter(None, if waits { least } else { Least::NONE })?;
         if !waits || self.device.has_ended() {
             self.stalled = Nanos::ZERO;
             return Ok(());
@@ -374,7 +374,7 @@ impl Port for Uring {
         let letter = letter.flags(squeue::Flags::SKIP_SUCCESS).user_data(RUNG);
         while !self.device.push(&letter) {
             // The submission queue is full of requests: hand them over to make room.
-            if self.device.enter(None, 0).is_err() {
+            if self.device.enter(None, Least::NONE).is_err() {
                 return;
             }
         }
@@ -384,12 +384,12 @@ impl Port for Uring {
         if !self.listening {
             self.listen();
         }
-        let least = std::mem::replace(&mut self.gathering, 1);
+        let least = std::mem::replace(&mut self.gathering, Least::ONE);
         if self.method == Method::Polling {
             return self.poll(next, least);
         }
         match next {
-            Next::Ready => self.device.enter(None, 0),
+            Next::Ready => self.device.enter(None, Least::NONE),
             Next::Event if self.in_flight.len() == 0 => self.device.enter(None, least),
             Next::Event => {
                 let until = self.now() + self.patience;
@@ -403,8 +403,8 @@ impl Port for Uring {
         }
     }
 
-    fn gather(&mut self, completions: u32) {
-        self.gathering = completions.max(1);
+    fn gather(&mut self, completions: u32, within: Nanos) {
+        self.gathering = Least { completions: completions.max(1), within };
     }
 
     fn reap(&mut self) -> Option<Completion> {

@@ -184,7 +184,7 @@ impl Port for Recorder {
         Ok(())
     }
 
-    fn gather(&mut self, _completions: u32) {}
+    fn gather(&mut self, _completions: u32, _within: Nanos) {}
 
     fn reap(&mut self) -> Option<Completion> {
         self.done.pop_front()

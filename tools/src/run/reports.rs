@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
+use bireme_bench::recording::Recording;
 use bireme_dataplane::device::{Device, Identity};
 
 use crate::cli::Reports;
@@ -14,6 +15,7 @@ use crate::cli::Reports;
 pub(super) struct Outlets {
     to_stdout: bool,
     json: Option<Outlet>,
+    page: Option<Outlet>,
     /// The text, the JSON, the page, the percentiles and the picture in the directory of `--out`.
     folder: Option<[Outlet; 5]>,
 }
@@ -23,6 +25,10 @@ impl Outlets {
     pub(super) fn open(reports: &Reports, devices: &[Device]) -> Result<Outlets, String> {
         let to_stdout = reports.json.as_deref() == Some(Path::new("-"));
         let json = reports.json.as_ref().filter(|_| !to_stdout).map(|path| Outlet::open(path, devices)).transpose()?;
+        let page = reports.html.as_ref().map(|path| Outlet::open(path, devices)).transpose()?;
+        // These grow while the run goes on, or are several: they are opened by whoever records.
+        let Recording { hlog, hgrm, intervals, .. } = &reports.recording;
+        [hlog, hgrm, intervals].into_iter().flatten().try_for_each(|path| check(path, devices))?;
         let folder = reports.out.as_ref().map(|folder| {
             std::fs::create_dir_all(folder)
                 .map_err(|e| format!("{} cannot be made: {e}; name another directory with --out", folder.display()))?;
@@ -35,7 +41,7 @@ impl Outlets {
                 outlet("balance.svg")?,
             ])
         });
-        Ok(Outlets { to_stdout, json, folder: folder.transpose()? })
+        Ok(Outlets { to_stdout, json, page, folder: folder.transpose()? })
     }
 
     /// Whether the JSON takes the table's place on standard output.
@@ -53,6 +59,7 @@ impl Outlets {
         picture: Option<&str>,
     ) -> Result<(), String> {
         self.json.map_or(Ok(()), |outlet| outlet.write(json))?;
+        self.page.map_or(Ok(()), |outlet| outlet.write(page))?;
         let Some([for_table, for_json, for_page, for_percentiles, for_picture]) = self.folder else { return Ok(()) };
         for_table.write(table)?;
         for_json.write(json)?;
@@ -60,6 +67,21 @@ impl Outlets {
         for_percentiles.write(percentiles)?;
         picture.map_or(Ok(()), |picture| for_picture.write(picture))
     }
+}
+
+/// Nothing is written to a device by name.
+fn check(path: &Path, devices: &[Device]) -> Result<(), String> {
+    let Ok(facts) = std::fs::metadata(path) else { return Ok(()) };
+    let identity = Identity::of(&facts);
+    let is_device = devices.iter().any(|device| Some(device.identity()) == identity);
+    match is_device || facts.file_type().is_block_device() {
+        true => Err(refusal(path, &"it is a device, whose data would be lost")),
+        false => Ok(()),
+    }
+}
+
+fn refusal(path: &Path, why: &dyn std::fmt::Display) -> String {
+    format!("the report cannot be written to {}: {why}; name a file in a directory of your own", path.display())
 }
 
 #[derive(Debug)]
@@ -72,24 +94,15 @@ struct Outlet {
 
 impl Outlet {
     fn open(path: &Path, devices: &[Device]) -> Result<Outlet, String> {
-        let refuse = |why: &dyn std::fmt::Display| {
-            format!("the report cannot be written to {}: {why}; name a file in a directory of your own", path.display())
-        };
-        if let Ok(facts) = std::fs::metadata(path) {
-            let identity = Identity::of(&facts);
-            let is_device = devices.iter().any(|device| Some(device.identity()) == identity);
-            if is_device || facts.file_type().is_block_device() {
-                return Err(refuse(&"it is a device, whose data would be lost"));
-            }
-        }
+        check(path, devices)?;
         let path = path.to_path_buf();
         match OpenOptions::new().write(true).create_new(true).open(&path) {
             Ok(file) => Ok(Outlet { path, file, made: true }),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let file = OpenOptions::new().write(true).open(&path).map_err(|error| refuse(&error))?;
+                let file = OpenOptions::new().write(true).open(&path).map_err(|error| refusal(&path, &error))?;
                 Ok(Outlet { path, file, made: false })
             }
-            Err(error) => Err(refuse(&error)),
+            Err(error) => Err(refusal(&path, &error)),
         }
     }
 

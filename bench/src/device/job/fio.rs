@@ -181,6 +181,11 @@ impl Translation {
                     "iodepth_batch is not set: fio then submits one at a time, here all that is due goes at once"
                         .to_owned(),
                 );
+            } else if depth >= 16 && key == "iodepth_batch_complete" {
+                self.note(
+                    "iodepth_batch_complete_min is not set: fio then wakes up for each, here for as many as end within 50 us"
+                        .to_owned(),
+                );
             }
         }
         let norandommap = self.flag("norandommap")? == Some(true);

@@ -22,7 +22,7 @@ fn load() -> Load {
         region: (0, DISK),
         depth: 8,
         batch_submit: 8,
-        batch_complete: 1,
+        batch_complete: None,
         arrivals: Arrivals::Closed,
         warm_up: Nanos::ZERO,
         span: Span::Bytes(4 << 20),

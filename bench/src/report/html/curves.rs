@@ -1,12 +1,11 @@
 //! Latencies by percentile, the tail as wide as the middle: the axis is 1/(1-p).
 
 use super::plot::{self, Plot, Scale};
-use super::source::{Curve, Source};
+use super::source::Curve;
 use super::text::escape;
 
 /// The picture, or nothing without distributions.
-pub(super) fn section(source: &Source<'_>) -> String {
-    let curves = source.curves();
+pub(super) fn section(heading: &str, curves: &[Curve]) -> String {
     let values = || curves.iter().flat_map(|curve| curve.points.iter().map(|(_, nanos)| *nanos));
     let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
     let deepest = curves.iter().flat_map(|curve| curve.points.iter().map(|(percent, _)| depth(*percent)));
@@ -25,12 +24,16 @@ pub(super) fn section(source: &Source<'_>) -> String {
         }
         plot
     };
+    // Reports of other kinds know one time only.
+    let told = match curves.iter().any(|curve| curve.name.ends_with("service")) {
+        true => "Response counts from when a request should have started, service from its hand-over to the kernel. ",
+        false => "",
+    };
     format!(
-        "<section>\n<h2>Latency by percentile</h2>\n<p class=\"note\">Response counts from when a request should have started, \
-         service from its hand-over to the kernel. Each mark to the right leaves a tenth of the requests. The line ends at the \
-         longest.</p>\n{}{}</section>\n",
-        legend(&curves),
-        plot::both("Latency by percentile", draw),
+        "<section>\n<h2>{heading}</h2>\n<p class=\"note\">{told}Each mark to the right leaves a tenth of the \
+         requests. The line ends at the longest.</p>\n{}{}</section>\n",
+        legend(curves),
+        plot::both(heading, draw),
     )
 }
 

@@ -6,8 +6,8 @@ use super::source::Source;
 use super::text::escape;
 use crate::size;
 
-/// The last sections of the page.
-pub(super) fn sections(source: &Source<'_>) -> String {
+/// What is said of one run only.
+pub(super) fn of_one(source: &Source<'_>) -> String {
     let notes: String = source
         .list("/notes")
         .iter()
@@ -16,7 +16,12 @@ pub(super) fn sections(source: &Source<'_>) -> String {
         .collect();
     let notes =
         if notes.is_empty() { notes } else { format!("<section>\n<h2>Notes</h2>\n<ul>\n{notes}</ul></section>\n") };
-    format!("{notes}{}{}{}{}", configuration(source), devices(source), environment(source), command(source))
+    format!("{notes}{}{}", configuration(source), devices(source))
+}
+
+/// What all runs of a report have in common: the last sections of the page.
+pub(super) fn of_all(source: &Source<'_>) -> String {
+    format!("{}{}", environment(source), command(source))
 }
 
 fn configuration(source: &Source<'_>) -> String {

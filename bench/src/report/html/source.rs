@@ -83,7 +83,7 @@ impl<'a> Source<'a> {
             rows.extend(row(format!("{direction}, response"), &all["response_ns"]));
             rows.extend(row(format!("{direction}, service"), &all["service_ns"]));
         }
-        for (kind, name) in [("reads", "read"), ("writes", "write"), ("flushes", "flush")] {
+        for (kind, name) in OPERATIONS {
             rows.extend(row(name.to_owned(), &self.own["operation"][kind]["latency_ns"]));
         }
         rows.extend(row("request".to_owned(), &self.own["latency_ns"]));
@@ -106,6 +106,10 @@ impl<'a> Source<'a> {
                 curves.push(Curve { name: format!("{direction}, {kind}"), points });
             }
         }
+        for (kind, name) in OPERATIONS {
+            curves.push(Curve { name: name.to_owned(), points: pairs(&self.own["operation"][kind]["curve"]) });
+        }
+        curves.push(Curve { name: "request".to_owned(), points: pairs(&self.own["latency_curve"]) });
         if curves.iter().all(|curve| curve.points.is_empty()) {
             for job in self.jobs() {
                 let name = job["jobname"].as_str().unwrap_or("job");
@@ -171,4 +175,7 @@ fn fio_curve(clat: &Value) -> Vec<(f64, f64)> {
 
 /// As fio and we name them.
 pub(super) const DIRECTIONS: [&str; 3] = ["read", "write", "trim"];
-const CURVES_MAX: usize = 8;
+/// As reports of volumes name them, and as people do.
+const OPERATIONS: [(&str, &str); 3] = [("reads", "read"), ("writes", "write"), ("flushes", "flush")];
+/// So many lines can be told apart.
+pub(super) const CURVES_MAX: usize = 8;

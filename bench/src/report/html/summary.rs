@@ -39,10 +39,22 @@ pub(super) fn header(source: &Source<'_>) -> String {
         _ => "Bireme",
     };
     let name = source.jobs().first().and_then(|job| job["jobname"].as_str()).filter(|name| *name != "bireme");
+    let name = name.map_or(String::new(), |name| format!(" · {}", escape(name)));
+    format!(
+        "<header>\n<p class=\"eyebrow\">{}{name}</p>\n<h1>{}</h1>\n<p class=\"facts\">{}</p>\n</header>\n",
+        escape(tool),
+        escape(&title(source)),
+        facts(source, true),
+    )
+}
+
+/// On what and when it ran.
+pub(super) fn facts(source: &Source<'_>, with_paths: bool) -> String {
     let paths: Vec<&str> =
         source.list("/environment/devices").iter().filter_map(|device| device["path"].as_str()).collect();
     let paths = match paths.as_slice() {
         [] => None,
+        _ if !with_paths => None,
         few if few.len() <= 4 => Some(few.join(", ")),
         [first, .., last] => Some(format!("{} devices, {first} to {last}", paths.len())),
         _ => None,
@@ -51,13 +63,7 @@ pub(super) fn header(source: &Source<'_>) -> String {
     let kernel = source.text("/environment/kernel").map(|kernel| format!("Linux {kernel}"));
     let when = source.text("/environment/time").or_else(|| source.whole["time"].as_str()).map(str::to_owned);
     let facts: Vec<String> = [paths, cpu, kernel, when].into_iter().flatten().map(|text| escape(&text)).collect();
-    let name = name.map_or(String::new(), |name| format!(" · {}", escape(name)));
-    format!(
-        "<header>\n<p class=\"eyebrow\">{}{name}</p>\n<h1>{}</h1>\n<p class=\"facts\">{}</p>\n</header>\n",
-        escape(tool),
-        escape(&title(source)),
-        facts.join("<span> · </span>"),
-    )
+    facts.join("<span> · </span>")
 }
 
 /// The headline figures, each with what qualifies it.

@@ -81,10 +81,18 @@ fn what_a_report_lacks_is_left_out() {
     assert!(to_html(&json!({ "bireme": 3, "operations_per_s": 7 })).contains("card\""));
     let offload = json!({ "kind": "offload", "throughput_bytes_per_s": 1u64 << 31, "elapsed_ns": 5_000_000,
         "latency_ns": { "count": 5, "p50": 1, "p90": 2, "p99": 3, "p99_9": 4, "max": 5, "mean": 2 },
+        "latency_curve": [[0.0, 1], [50.0, 1], [80.0, 5]],
         "peers": [{ "core": null, "time_percent": { "devices": 90.0, "checksum": 10.0 } }],
         "ring": { "depth": 4, "device_flags": ["SINGLE_ISSUER"] }, "environment": { "kernel": "6.18" } });
     let page = to_html(&offload);
-    for part in ["<h1>offload</h1>", "2048<small> MiB/s</small>", "width:90.0%", "SINGLE_ISSUER", "checksum"] {
+    for part in [
+        "<h1>offload</h1>",
+        "2048<small> MiB/s</small>",
+        "width:90.0%",
+        "SINGLE_ISSUER",
+        "checksum",
+        "Latency by percentile",
+    ] {
         assert!(page.contains(part), "{part} is missing");
     }
     assert!(!page.contains("Over time"));
@@ -155,4 +163,43 @@ fn any_number_of_peers_has_a_page() {
         assert_eq!(page.contains("slowest peer"), peers > 8);
         assert!(!page.contains("NaN"));
     }
+}
+
+#[test]
+fn each_job_of_a_file_has_all_that_a_run_has() {
+    let one = report();
+    let sweep = json!({ "kind": "sweep", "rw": "randread", "best_per_s": 2.0,
+        "runs": [{ "asked_per_s": 10, "achieved_per_s": 10, "p50_ns": 7, "p99_ns": 8, "p99_9_ns": 9 }] });
+    let job = |name: &str| {
+        let mut job = one["jobs"][0].clone();
+        job["jobname"] = json!(name);
+        job
+    };
+    let page = to_html(&json!({ "jobs": [job("first <1>"), job("last")],
+        "bireme": { "kind": "device-jobs", "jobs": [one["bireme"], sweep, one["bireme"]] } }));
+    for part in ["<h1>3 jobs</h1>", "<title>3 jobs: first &lt;1&gt;, job 2, last</title>", "sweep of randread"] {
+        assert!(page.contains(part), "{part} is missing:\n{page}");
+    }
+    for (part, times) in [
+        ("Over time</h2>", 2),
+        ("Latency by percentile</h2>", 2),
+        ("All jobs: latency by percentile</h2>", 1),
+        ("Latency over time</h2>", 2),
+        ("Where the peers' time went</h2>", 2),
+        ("Configuration in effect</h2>", 2),
+        ("Environment</h2>", 1),
+        ("class=\"verdict", 2),
+        ("<article id=\"job-2\">", 1),
+        ("href=\"#job-2\"", 1),
+    ] {
+        assert_eq!(page.matches(part).count(), times, "{part}");
+    }
+    for tag in ["article", "section", "table", "tr", "th", "div", "svg", "small"] {
+        let opened = page.matches(&format!("<{tag}>")).count() + page.matches(&format!("<{tag} ")).count();
+        assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "{tag}");
+    }
+    assert!(!page.contains("NaN") && !page.contains("first <1>"));
+    // Links lead to places of this page.
+    let inside = page.matches("href=\"#job-").count() + page.matches("href=\"data:,\"").count();
+    assert_eq!((page.matches("href=").count(), inside), (4, 4));
 }

@@ -6,9 +6,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use io_uring::{opcode, types};
 
-use super::ring::Ring;
+use super::ring::{Least, Ring};
 use super::{BUFFER, Method, SetupError, refused};
 use crate::buffer::Region;
+use crate::port::GATHER_TIME;
 
 /// A ring with registered files and one registered buffer of equal slots.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl Bare {
     /// The ring cannot go on.
     #[inline]
     pub fn enter(&mut self, least: u32) -> io::Result<()> {
-        self.ring.enter(None, least)
+        self.ring.enter(None, Least { completions: least, within: GATHER_TIME })
     }
 
     /// The slot of the next request that has ended, and bytes moved or an errno.

@@ -10,7 +10,6 @@ use io_uring::{Builder, IoUring, Probe, Submitter, cqueue, squeue};
 
 use super::Method;
 use crate::buffer::Region;
-use crate::port::GATHER_TIME;
 
 /// A ring that one thread uses.
 pub(super) struct Ring {
@@ -51,6 +50,19 @@ impl Queues {
 fn state<S: squeue::EntryMarker>(mut queue: squeue::SubmissionQueue<'_, S>, served: bool) -> (usize, bool) {
     queue.sync();
     (queue.len(), served && queue.need_wakeup())
+}
+
+/// For how much a thread sleeps in its ring.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Least {
+    pub(super) completions: u32,
+    /// After that time one is enough.
+    pub(super) within: Nanos,
+}
+
+impl Least {
+    pub(super) const NONE: Least = Least { completions: 0, within: Nanos::ZERO };
+    pub(super) const ONE: Least = Least { completions: 1, within: Nanos::ZERO };
 }
 
 /// The flags that the kernel took and refused, by name.
@@ -178,18 +190,20 @@ impl Ring {
         unsafe { ring.submission().push(entry).is_ok() }
     }
 
-    /// Hands over what was pushed, and waits for `least` completions, or for one after [`GATHER_TIME`], no longer than
-    /// `patience`. Being interrupted, out of patience, or asked to reap first is no error.
-    pub(super) fn enter(&mut self, patience: Option<Nanos>, least: u32) -> io::Result<()> {
+    /// Hands over what was pushed, and waits for `least` completions, no longer than `patience`. Being interrupted, out of patience, or asked to reap first is no error.
+    pub(super) fn enter(&mut self, patience: Option<Nanos>, least: Least) -> io::Result<()> {
         let (queued, asleep) = self.queues.sync(self.served);
         let queued = u32::try_from(queued).expect("a queue holds at most 2^15 entries");
-        if self.served && !asleep && (least == 0 || self.spin()) {
+        if self.served && !asleep && (least.completions == 0 || self.spin()) {
             return Ok(());
         }
         let wake = if asleep { ENTER_SQ_WAKEUP } else { 0 };
         let time = patience.map(|nanos| Timespec { secs: nanos.0 / 1_000_000_000, nanos: nanos.0 % 1_000_000_000 });
         let waiting = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-        let (least, min_wait_usec) = if least > 1 && self.gathers { (least, GATHER_USEC) } else { (least.min(1), 0) };
+        let (least, min_wait_usec) = match least.completions {
+            more @ 2.. if self.gathers => (more, u32::try_from(least.within.0 / 1000).unwrap_or(u32::MAX)),
+            few => (few.min(1), 0),
+        };
         let argument = GetEvents { sigmask: 0, sigmask_bytes: 0, min_wait_usec, time: waiting };
         let (ring, flag) = match self.registered {
             Some((index, _)) => (index, ENTER_REGISTERED_RING),
@@ -362,8 +376,6 @@ struct Timespec {
     nanos: u64,
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "100 microseconds")]
-const GATHER_USEC: u32 = (GATHER_TIME.0 / 1000) as u32;
 const REGISTER_RING_FDS: libc::c_uint = 20;
 const UNREGISTER_RING_FDS: libc::c_uint = 21;
 const ENTER_GETEVENTS: libc::c_uint = 1;

@@ -6,28 +6,34 @@
 //!                        └────────────── empty ◀────────┘
 //! ```
 //!
-//! Both queues are bounded, and the intervals are made before the run: nothing is allocated or awaited on the data path.
+//! Whoever counts holds a [`Recorder`]: the clients of a measurement, and the peers of a run whose gauges have an
+//! [`Exchange`]. Both queues are bounded, and the intervals are made before the run: nothing is allocated or awaited on the data path.
 //! When the reporter is late a peer goes on in the interval that it has, which is then longer, and says so.
 
 use std::sync::Arc;
 
 use bireme_control::units::Nanos;
-use bireme_dataplane::telemetry::Latencies;
 use crossbeam::queue::ArrayQueue;
+
+use super::Latencies;
 
 /// What a request does, as figures are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
+pub enum Direction {
+    /// Data comes from a device.
     Read = 0,
+    /// Data goes to it.
     Write = 1,
+    /// It may forget data.
     Trim = 2,
 }
 
 impl Direction {
-    pub(crate) const ALL: [Direction; DIRECTIONS] = [Direction::Read, Direction::Write, Direction::Trim];
+    /// In the order of their numbers.
+    pub const ALL: [Direction; DIRECTIONS] = [Direction::Read, Direction::Write, Direction::Trim];
 
     /// In JSON and tables.
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Direction::Read => "read",
             Direction::Write => "write",
@@ -36,25 +42,28 @@ impl Direction {
     }
 }
 
-pub(crate) const DIRECTIONS: usize = 3;
+/// How many there are.
+pub const DIRECTIONS: usize = 3;
 
 /// The requests of one direction.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Figures {
+pub struct Figures {
     /// From the hand-over to the kernel to the end: service time.
-    pub(crate) service: Latencies,
+    pub service: Latencies,
     /// From the intended start to the end: response time. Kept where there is a schedule; empty otherwise.
-    pub(crate) response: Latencies,
-    pub(crate) bytes: u64,
+    pub response: Latencies,
+    /// What they moved.
+    pub bytes: u64,
 }
 
 impl Figures {
     /// What users of the device would have seen: response times where there is a schedule, service times otherwise.
-    pub(crate) fn latencies(&self) -> &Latencies {
+    pub fn latencies(&self) -> &Latencies {
         if self.response.count() > 0 { &self.response } else { &self.service }
     }
 
-    pub(crate) fn merge(&mut self, other: &Figures) {
+    /// Adds other ones.
+    pub fn merge(&mut self, other: &Figures) {
         self.service.merge(&other.service);
         self.response.merge(&other.response);
         self.bytes += other.bytes;
@@ -63,18 +72,23 @@ impl Figures {
 
 /// What one peer has counted from one point in time to another.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Interval {
-    pub(crate) peer: u16,
-    pub(crate) from: Nanos,
-    pub(crate) to: Nanos,
+pub struct Interval {
+    /// Which.
+    pub peer: u16,
+    /// The first point.
+    pub from: Nanos,
+    /// The other.
+    pub to: Nanos,
     /// Before the measured time began.
-    pub(crate) warm_up: bool,
-    pub(crate) directions: [Figures; DIRECTIONS],
-    pub(crate) flushes: Latencies,
+    pub warm_up: bool,
+    /// By [`Direction`].
+    pub directions: [Figures; DIRECTIONS],
+    /// Those of flushes.
+    pub flushes: Latencies,
     /// System calls that handed requests over.
-    pub(crate) submissions: u64,
+    pub submissions: u64,
     /// Arrivals that were due, started or not.
-    pub(crate) due: u64,
+    pub due: u64,
 }
 
 impl Interval {
@@ -90,17 +104,17 @@ impl Interval {
     }
 
     /// Requests that ended, flushes left out.
-    pub(crate) fn operations(&self) -> u64 {
+    pub fn operations(&self) -> u64 {
         self.directions.iter().map(|figures| figures.service.count()).sum()
     }
 
     /// Bytes that they moved.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.directions.iter().map(|figures| figures.bytes).sum()
     }
 
     /// Adds another interval: of another peer, or of another time.
-    pub(crate) fn merge(&mut self, other: &Interval) {
+    pub fn merge(&mut self, other: &Interval) {
         self.directions.iter_mut().zip(&other.directions).for_each(|(mine, theirs)| mine.merge(theirs));
         self.flushes.merge(&other.flushes);
         self.submissions += other.submissions;
@@ -110,14 +124,14 @@ impl Interval {
 
 /// The way of intervals between the peers and the reporter.
 #[derive(Clone, Debug)]
-pub(crate) struct Exchange {
+pub struct Exchange {
     full: Arc<ArrayQueue<Box<Interval>>>,
     empty: Arc<ArrayQueue<Box<Interval>>>,
 }
 
 impl Exchange {
     /// For so many peers.
-    pub(crate) fn new(peers: u16) -> Exchange {
+    pub fn new(peers: u16) -> Exchange {
         let places = usize::from(peers) * SPARE;
         let queue = || Arc::new(ArrayQueue::new(places + usize::from(peers)));
         let (full, empty) = (queue(), queue());
@@ -129,7 +143,7 @@ impl Exchange {
     }
 
     /// The next one that has ended; it goes back when it was looked at.
-    pub(crate) fn take(&self, mut look: impl FnMut(&Interval)) -> bool {
+    pub fn take(&self, mut look: impl FnMut(&Interval)) -> bool {
         let Some(interval) = self.full.pop() else { return false };
         look(&interval);
         let _ = self.empty.push(interval);
@@ -139,7 +153,7 @@ impl Exchange {
 
 /// One peer's side.
 #[derive(Debug)]
-pub(crate) struct Recorder {
+pub struct Recorder {
     exchange: Exchange,
     current: Box<Interval>,
     peer: u16,
@@ -148,32 +162,33 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    pub(crate) fn new(exchange: Exchange, peer: u16, length: Nanos) -> Recorder {
+    /// It counts from [`Recorder::start`] on, in intervals of this length.
+    pub fn new(exchange: Exchange, peer: u16, length: Nanos) -> Recorder {
         Recorder { exchange, current: Box::default(), peer, length, ends: Nanos::ZERO }
     }
 
     /// The first interval begins, if none has: for those who learn the time by their turns.
-    pub(crate) fn begin_once(&mut self, now: Nanos) {
+    pub fn begin_once(&mut self, now: Nanos) {
         if self.ends == Nanos::ZERO {
             self.start(now, false);
         }
     }
 
     /// The first interval begins.
-    pub(crate) fn start(&mut self, now: Nanos, warm_up: bool) {
+    pub fn start(&mut self, now: Nanos, warm_up: bool) {
         self.current.begin(self.peer, now, warm_up);
         self.ends = now + self.length;
     }
 
     /// What is being counted.
     #[inline]
-    pub(crate) fn current(&mut self) -> &mut Interval {
+    pub fn current(&mut self) -> &mut Interval {
         &mut self.current
     }
 
     /// Ends the interval if its time is over, at points that all peers share.
     #[inline]
-    pub(crate) fn tick(&mut self, now: Nanos) {
+    pub fn tick(&mut self, now: Nanos) {
         if now >= self.ends {
             self.roll(now, self.current.warm_up);
             while self.ends <= now {
@@ -184,7 +199,7 @@ impl Recorder {
 
     /// Ends the interval now; the next one belongs to the warm-up or not. The interval goes on when the reporter is late,
     /// but what was counted before the measured time is never mixed with what follows.
-    pub(crate) fn roll(&mut self, now: Nanos, warm_up: bool) {
+    pub fn roll(&mut self, now: Nanos, warm_up: bool) {
         match self.exchange.empty.pop() {
             Some(mut next) => {
                 next.begin(self.peer, now, warm_up);
@@ -199,13 +214,13 @@ impl Recorder {
     }
 
     /// The measured time begins now.
-    pub(crate) fn end_warm_up(&mut self, now: Nanos) {
+    pub fn end_warm_up(&mut self, now: Nanos) {
         self.roll(now, false);
         self.ends = now + self.length;
     }
 
     /// Hands over what is left. Called once, when the peer is done.
-    pub(crate) fn finish(&mut self, now: Nanos) {
+    pub fn finish(&mut self, now: Nanos) {
         self.current.to = now;
         let ended = std::mem::take(&mut self.current);
         // There is a place for each interval that exists.
@@ -213,8 +228,8 @@ impl Recorder {
     }
 }
 
-/// Intervals are not shorter than that: as often does the reporter look.
-pub(crate) const INTERVAL_MIN: Nanos = Nanos::from_millis(50);
+/// Intervals are not shorter than that: as often does a reporter look.
+pub const INTERVAL_MIN: Nanos = Nanos::from_millis(50);
 /// Intervals per peer beside the one in use.
 const SPARE: usize = 4;
 
