@@ -129,7 +129,13 @@ impl<P: Port> Client<P> for Worker {
         }
         while let Some(ended) = home.reap() {
             match &mut self.rebuild {
-                Some(rebuild) if rebuild.mender.owns(ended.operation) => rebuild.mender.take(home, ended)?,
+                Some(rebuild) if rebuild.mender.owns(ended.operation) => {
+                    let before = rebuild.mender.bytes();
+                    rebuild.mender.take(home, ended)?;
+                    if let Some(recorder) = &mut self.recorder {
+                        recorder.current().mended += rebuild.mender.bytes() - before;
+                    }
+                }
                 rebuild => {
                     let taken = self.workload.take(home, now, ended)?;
                     if let (Some(rebuild), Some(_)) = (rebuild, taken.direction) {

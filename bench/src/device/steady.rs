@@ -135,6 +135,7 @@ mod tests {
             bytes: 0,
             operations: vec![operations],
             bytes_by_peer: vec![0],
+            mended_bytes: None,
             read: None,
             write: None,
             trim: None,

@@ -58,6 +58,9 @@ pub(crate) struct Moment {
     /// By peer.
     pub(crate) operations: Vec<u64>,
     pub(crate) bytes_by_peer: Vec<u64>,
+    /// Data that was mended beside, if any was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mended_bytes: Option<u64>,
     pub(crate) read: Option<LatencySummary>,
     pub(crate) write: Option<LatencySummary>,
     pub(crate) trim: Option<LatencySummary>,
@@ -155,6 +158,7 @@ impl<'a> Series<'a> {
             bytes: part.all.bytes(),
             operations: part.by_peer.clone(),
             bytes_by_peer: part.bytes_by_peer.clone(),
+            mended_bytes: (part.all.mended > 0).then_some(part.all.mended),
             read,
             write,
             trim,

@@ -59,7 +59,7 @@ fn of_run(source: &Source<'_>) -> String {
         rates::section(source, &moments, together),
         curves::section("Latency by percentile", &source.curves()),
         summary::latencies(source),
-        band::section(&moments, together),
+        band::section(source, &moments, together),
         states::section(source),
     ]
     .concat()

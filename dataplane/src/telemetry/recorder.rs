@@ -89,6 +89,8 @@ pub struct Interval {
     pub submissions: u64,
     /// Arrivals that were due, started or not.
     pub due: u64,
+    /// Bytes of data that were mended beside.
+    pub mended: u64,
 }
 
 impl Interval {
@@ -100,7 +102,7 @@ impl Interval {
         });
         self.flushes.clear();
         (self.peer, self.from, self.to, self.warm_up) = (peer, now, now, warm_up);
-        (self.submissions, self.due) = (0, 0);
+        (self.submissions, self.due, self.mended) = (0, 0, 0);
     }
 
     /// Requests that ended, flushes left out.
@@ -119,6 +121,7 @@ impl Interval {
         self.flushes.merge(&other.flushes);
         self.submissions += other.submissions;
         self.due += other.due;
+        self.mended += other.mended;
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) struct Moment {
     pub(super) operations: Vec<f64>,
     /// By peer; empty if the report does not say.
     pub(super) bytes_by_peer: Vec<f64>,
+    /// That was mended beside.
+    pub(super) mended: f64,
     /// By direction.
     pub(super) latencies: [Option<Spread>; 3],
 }
@@ -55,6 +57,7 @@ fn read(value: &Value) -> Option<Moment> {
         bytes: value["bytes"].as_f64().unwrap_or(0.0),
         operations: numbers("operations"),
         bytes_by_peer: numbers("bytes_by_peer"),
+        mended: value["mended_bytes"].as_f64().unwrap_or(0.0),
         latencies: DIRECTIONS.map(|direction| spread(&value[direction])),
     };
     (moment.to > moment.from).then_some(moment)
@@ -77,6 +80,7 @@ fn join(several: &[Moment]) -> Moment {
     for moment in several.iter().skip(1) {
         all.to = all.to.max(moment.to);
         all.bytes += moment.bytes;
+        all.mended += moment.mended;
         all.operations.iter_mut().zip(&moment.operations).for_each(|(sum, own)| *sum += own);
         all.bytes_by_peer.iter_mut().zip(&moment.bytes_by_peer).for_each(|(sum, own)| *sum += own);
         for (mine, theirs) in all.latencies.iter_mut().zip(moment.latencies) {

@@ -29,6 +29,10 @@ pub(super) fn section(source: &Source<'_>, moments: &[Moment], together: usize) 
         lines.iter_mut().for_each(|line| line.rates.iter_mut().for_each(|rate| *rate /= unit));
         lines
     }));
+    if moments.iter().any(|moment| moment.mended > 0.0) {
+        let rates = moments.iter().map(|moment| moment.mended / unit / moment.seconds()).collect();
+        throughput.push(Line { name: "rebuild beside".into(), rates });
+    }
     let joined = match together {
         1 => String::new(),
         several => format!(" Each step is {several} intervals."),

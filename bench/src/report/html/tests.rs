@@ -203,3 +203,14 @@ fn each_job_of_a_file_has_all_that_a_run_has() {
     let inside = page.matches("href=\"#job-").count() + page.matches("href=\"data:,\"").count();
     assert_eq!((page.matches("href=").count(), inside), (4, 4));
 }
+
+#[test]
+fn a_rebuild_beside_is_drawn_with_the_p99_that_it_gives_way_at() {
+    let mut report = report();
+    let plain = to_html(&report);
+    assert!(!plain.contains("rebuild beside") && !plain.contains("line target"));
+    report["bireme"]["rebuild"] = json!({ "p99_target_ns": 40_000 });
+    report["bireme"]["intervals"][2]["mended_bytes"] = json!(64 << 20);
+    let page = to_html(&report);
+    assert!(page.contains("rebuild beside: 64") && page.contains("line target"), "the rate and the target");
+}
