@@ -21,7 +21,7 @@ use bireme_dataplane::engine::volumes::client::Classes;
 use bireme_dataplane::engine::volumes::{self, Served, VolumeJob, mender};
 use bireme_dataplane::engine::{self, Config, Handles, Mending};
 use bireme_dataplane::pool::Shape;
-use bireme_dataplane::reservation::Class;
+use bireme_dataplane::reservation::{Class, InForce, Promises};
 use serde_json::Value;
 
 use self::report::Measured;
@@ -67,8 +67,17 @@ pub fn measure(options: &Options) -> Result<(String, Value), String> {
     let cores: Vec<usize> = served.homes.iter().filter_map(|home| home.core).collect();
     let environment = &Environment::gather(&cores, &devices, Some(options.seed));
     let healthy = healthy.as_ref();
-    let measured =
-        Measured { options, load: &load, served: &served, series: &series, healthy, lost, verified, environment };
+    let measured = Measured {
+        options,
+        load: &load,
+        served: &served,
+        series: &series,
+        healthy,
+        lost,
+        verified,
+        classes: bench.in_force(),
+        environment,
+    };
     Ok((report::to_table(&measured), report::to_json(&measured)))
 }
 
@@ -78,6 +87,7 @@ struct Bench<'a> {
     /// The members, as long as they are some.
     devices: Vec<PathBuf>,
     shape: Shape,
+    promises: Promises,
     handles: Handles,
 }
 
@@ -95,8 +105,9 @@ impl<'a> Bench<'a> {
             return Err(format!("{level} keeps no data without a member: there is no --state {state} to measure"));
         }
         check_spare(options)?;
-        let handles = signals::handles()?;
-        Ok(Bench { options, devices: options.devices.clone(), shape: Shape { geometry }, handles })
+        let promises = options.classes.promises()?;
+        let (handles, devices) = (signals::handles()?, options.devices.clone());
+        Ok(Bench { options, devices, shape: Shape { geometry }, promises, handles })
     }
 
     fn open(&self) -> Result<Vec<Device>, String> {
@@ -168,7 +179,7 @@ impl<'a> Bench<'a> {
         let of_rebuild = if self.options.state == State::Rebuilding { mender::AT_A_TIME } else { 0 };
         // One more for flushes.
         let depth = u32::from(self.options.depth) + 1 + u32::try_from(of_rebuild).expect("few");
-        let config = Config { depth: Some(depth), ..self.config()? };
+        let config = Config { depth: Some(depth), ..self.config() };
         let (speed, going_on) = (self.options.speed(), Arc::new(AtomicU16::new(0)));
         let mut stamps = stamps.into_iter();
         let mut peers = 0u16..;
@@ -189,15 +200,20 @@ impl<'a> Bench<'a> {
         Ok((served, stamps))
     }
 
-    fn config(&self) -> Result<Config, String> {
+    fn config(&self) -> Config {
         let cores = (!self.options.cores.is_empty()).then(|| self.options.cores.clone());
-        let promises = self.options.classes.promises()?;
-        Ok(Config { peers: self.options.peers, cores, promises, ..Config::default() })
+        Config { peers: self.options.peers, cores, promises: self.promises.clone(), ..Config::default() }
+    }
+
+    /// What holds those back that work beside each other in what is reported.
+    fn in_force(&self) -> Vec<InForce> {
+        let rebuild = (self.options.state == State::Rebuilding).then_some(Class::Rebuild);
+        [Some(Class::Foreground), rebuild].into_iter().flatten().filter_map(|of| self.promises.in_force(of)).collect()
     }
 
     /// The spare is whole, and a member as the others are.
     fn end_rebuild(&self) -> Result<(), String> {
-        let all = engine::end_rebuild(self.open()?, &[NAME.to_owned()], &self.config()?).map_err(sentence)?;
+        let all = engine::end_rebuild(self.open()?, &[NAME.to_owned()], &self.config()).map_err(sentence)?;
         if all { Ok(()) } else { Err("the rebuild has left something out: this is a fault of Bireme".to_owned()) }
     }
 
@@ -215,7 +231,7 @@ impl<'a> Bench<'a> {
         if self.options.state != State::Rebuilding {
             return Ok(served.elapsed);
         }
-        let config = self.config()?;
+        let config = self.config();
         let scrubbed =
             engine::mend_volume(self.open()?, NAME, Mending::Scrub, &config, &self.handles).map_err(sentence)?;
         let healed = [served.healed, scrubbed.healed].map(|healed| healed.blocks + healed.lost);

@@ -1,7 +1,7 @@
 //! What classes are promised, as operators write it: `rebuild=reserve:50MiB/s,limit:200MiB/s,weight:2`.
 
 use bireme_control::reservation::Terms;
-use bireme_dataplane::reservation::{Class, Promises};
+use bireme_dataplane::reservation::{Class, InForce, Promises};
 use clap::Args;
 
 use crate::size;
@@ -62,6 +62,26 @@ impl Classes {
         Promises::new(&given, self.link_rate).map_err(|error| error.to_string())
     }
 }
+
+/// What a class is held to, in a line of a report; `place` is where it holds.
+pub fn line(held: &InForce, place: &str) -> String {
+    let rate = |bytes: u64| size::print_rate(bytes as f64);
+    let InForce { class, reserve, limit, weight, link_rate } = *held;
+    let mut terms: Vec<String> = limit.map(|limit| format!("at most {}", rate(limit))).into_iter().collect();
+    if reserve > 0 {
+        terms.push(format!("{} reserved", rate(reserve)));
+    }
+    if link_rate.is_some() {
+        terms.push(format!("weight {weight}"));
+    }
+    let of = link_rate.map(|link| format!(", of {}", rate(link))).unwrap_or_default();
+    format!("class {class}: {}{of} {place}", terms.join(", "))
+}
+
+/// Where the classes of sets are held to their terms.
+pub const EACH_DEVICE: &str = "on each device";
+/// Where those of volumes are.
+pub const WHOLE_ARRAY: &str = "of data on the whole array";
 
 /// A class with its terms; an error is a sentence.
 pub fn parse(text: &str) -> Result<Named, String> {
@@ -135,6 +155,26 @@ mod tests {
         for (text, want) in cases {
             let error = parse(text).expect_err(text);
             assert!(error.contains(want), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_force_is_told_in_a_line() {
+        let told = |class, text: &[&str], link_rate| {
+            let classes = text.iter().map(|text| parse(text).expect("good terms")).collect();
+            let promises = Classes { classes, link_rate }.promises().expect("they can be kept");
+            promises.in_force(class).map(|held| line(&held, EACH_DEVICE))
+        };
+        assert_eq!(told(Class::Offload, &[], None), None);
+        #[rustfmt::skip]
+        let cases: [(&[&str], Option<u64>, &str); 3] = [
+            (&["offload=limit:200MiB/s"],                  None,          "class offload: at most 200 MiB/s on each device"),
+            (&[],                                          Some(1 << 30), "class offload: weight 16, of 1024 MiB/s on each device"),
+            (&["offload=reserve:50MiB,limit:90MiB,weight:3"], Some(1 << 30),
+             "class offload: at most 90 MiB/s, 50 MiB/s reserved, weight 3, of 1024 MiB/s on each device"),
+        ];
+        for (terms, link_rate, want) in cases {
+            assert_eq!(told(Class::Offload, terms, link_rate).as_deref(), Some(want));
         }
     }
 

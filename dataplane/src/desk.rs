@@ -77,6 +77,13 @@ impl<P: Port> Desk<P> {
         self.array.slot_rows.min(self.array.rows_of(page_bytes) - run.next_row)
     }
 
+    /// What the next slot of a run moves on each member; with the first rows of a page, its leaves.
+    pub(crate) fn next_bytes_of_member(&mut self, index: u16) -> u64 {
+        let rows = u64::from(self.next_rows(index)) * u64::from(self.array.geometry().chunk_bytes());
+        let is_first = self.runs.get(index).next_row == 0;
+        rows + if is_first { u64::from(self.array.leaf_bytes()) } else { 0 }
+    }
+
     /// Takes a slot for the next stripes of a run. The caller has seen that there are both.
     pub(crate) fn take_slot(&mut self, index: u16, stage: Stage) -> u16 {
         let run = *self.runs.get(index);

@@ -8,6 +8,7 @@ use bireme_control::balance::{HandOver, Strategy};
 use bireme_control::units::{Nanos, PeerId};
 use serde::Serialize;
 
+use crate::reservation::{Class, InForce};
 use crate::telemetry::{Healed, Latencies, TimeStates};
 
 /// A run that has ended well.
@@ -41,6 +42,8 @@ pub struct Outcome {
     pub ring: RingFacts,
     /// Where the data lies.
     pub pool: PoolFacts,
+    /// What its class was held to on each device; empty where it might use what it wanted.
+    pub classes: Vec<InForce>,
     /// Whole sentences that the operator should know: fallbacks, scratch files, what could not be asked.
     pub notes: Vec<String>,
 }
@@ -59,6 +62,18 @@ pub enum Kind {
     Scrub,
     /// The same, and members were filled again.
     Rebuild,
+}
+
+impl Kind {
+    /// The class that works at it.
+    pub const fn class(self) -> Class {
+        match self {
+            Kind::Offload => Class::Offload,
+            Kind::Restore | Kind::Verify => Class::Restore,
+            Kind::Scrub => Class::Scrub,
+            Kind::Rebuild => Class::Rebuild,
+        }
+    }
 }
 
 /// One data set.

@@ -396,9 +396,8 @@ impl<P: Port> Peer<P> {
     /// Takes what the next slot of a run uses of each member from the allowance of the class; until when there is none.
     fn not_allowed_until(&mut self, now: Nanos, run: u16) -> Option<Nanos> {
         let allowance = self.wiring.allowance.as_mut()?;
-        let column = u64::from(self.desk.next_rows(run)) * u64::from(self.desk.array.geometry().chunk_bytes());
         let members = (0..self.desk.array.members()).map(LinkId);
-        allowance.take(now, members, column).err()
+        allowance.take(now, members, self.desk.next_bytes_of_member(run)).err()
     }
 
     /// Takes up the next run of pages.

@@ -22,7 +22,7 @@ use crossbeam::utils::CachePadded;
 
 pub use self::allowance::Allowance;
 pub use self::gate::Gate;
-pub use self::promises::{Class, PromiseError, Promises};
+pub use self::promises::{Class, InForce, PromiseError, Promises};
 
 mod allowance;
 mod gate;

@@ -2,6 +2,7 @@
 
 use bireme_control::units::Nanos;
 use bireme_dataplane::engine::volumes::Served;
+use bireme_dataplane::reservation::InForce;
 use bireme_dataplane::telemetry::{Latencies, TimeStates};
 use serde_json::{Map, Value, json};
 
@@ -9,6 +10,7 @@ use super::Options;
 use super::phase::Phase;
 use super::worker::Worker;
 use super::workload::Load;
+use crate::class;
 use crate::environment::Environment;
 use crate::recording::series::Figures;
 use crate::report::{self, Columns};
@@ -29,6 +31,8 @@ pub(super) struct Measured<'a> {
     pub(super) lost: Option<u16>,
     /// Everything was read back and compared, in this time.
     pub(super) verified: Option<Nanos>,
+    /// What the classes were held to on the whole array.
+    pub(super) classes: Vec<InForce>,
     pub(super) environment: &'a Environment,
 }
 
@@ -134,6 +138,7 @@ fn configuration(measured: &Measured<'_>) -> Vec<String> {
             effective.paging,
         ));
     }
+    lines.extend(measured.classes.iter().map(|held| class::line(held, class::WHOLE_ARRAY)));
     lines
 }
 
@@ -190,6 +195,7 @@ pub(super) fn to_json(measured: &Measured<'_>) -> Value {
         "rebuild": rebuild::to_json(measured),
         "verified": measured.verified.is_some(),
         "pool": served.pool,
+        "classes": measured.classes,
         "notes": served.notes,
         "environment": measured.environment,
     })

@@ -53,6 +53,7 @@ pub(crate) fn outcome() -> Outcome {
             frames: 1000,
             frames_free: 744,
         },
+        classes: Vec::new(),
         notes: vec!["The kernel lacks WRITEV_FIXED, so gathered writes pin their pages each time.".into()],
     }
 }

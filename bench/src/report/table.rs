@@ -6,6 +6,7 @@ use bireme_control::units::Nanos;
 use bireme_dataplane::outcome::{Kind, Outcome, PeerOutcome};
 use bireme_dataplane::telemetry::{Healed, LatencySummary, State};
 
+use crate::class;
 use crate::environment::Environment;
 use crate::report::{Columns, balance};
 use crate::size;
@@ -152,7 +153,7 @@ fn configuration(outcome: &Outcome) -> Vec<String> {
     let (pool, ring) = (&outcome.pool, &outcome.ring);
     let yes = |on| if on { "registered" } else { "not registered" };
     let flags = |flags: &[String]| if flags.is_empty() { "none".to_owned() } else { flags.join(" ") };
-    vec![
+    let mut lines = vec![
         format!(
             "pool {}: {} over {} devices, chunk {}, page {}, {} of {} frames free",
             pool.uuid,
@@ -174,7 +175,9 @@ fn configuration(outcome: &Outcome) -> Vec<String> {
         format!("refused by the kernel: {}; event rings: {}", flags(&ring.refused_flags), flags(&ring.event_flags)),
         format!("gathered requests: {}; kernel workers seen: {}", ring.opcodes, ring.iou_workers),
         format!("files {}, buffers {}, {}", yes(ring.registered_files), yes(ring.registered_buffers), ring.paging),
-    ]
+    ];
+    lines.extend(outcome.classes.iter().map(|held| class::line(held, class::EACH_DEVICE)));
+    lines
 }
 
 pub(crate) fn surroundings(environment: &Environment) -> Vec<String> {
@@ -230,6 +233,7 @@ mod tests {
     use crate::report::sample;
     use bireme_control::units::PeerId;
     use bireme_dataplane::outcome::{Balance, Death};
+    use bireme_dataplane::reservation::InForce;
 
     #[test]
     fn the_table_reads_as_recorded() {
@@ -279,6 +283,15 @@ mod tests {
         let listed = table.lines().filter(|line| line.starts_with("  after ")).count();
         assert_eq!(listed, LINES_SHOWN, "{table}");
         assert!(table.lines().all(|line| line.chars().count() <= WIDTH), "{table}");
+    }
+
+    #[test]
+    fn what_the_class_was_held_to_is_in_effect() {
+        let mut outcome = sample::outcome();
+        let held = InForce { class: "offload", reserve: 0, limit: Some(200 << 20), weight: 16, link_rate: None };
+        outcome.classes.push(held);
+        let table = to_table(&outcome, &sample::environment());
+        assert!(table.contains("\n  class offload: at most 200 MiB/s on each device\n"), "{table}");
     }
 
     #[test]

@@ -94,6 +94,7 @@ pub fn offload(job: OffloadJob, config: &Config, handles: &Handles) -> Ended {
         array,
         depth_asked: config.depth,
         pool: facts,
+        classes: config.promises.in_force(Kind::Offload.class()).into_iter().collect(),
         notes,
     }))
 }

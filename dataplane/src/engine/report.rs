@@ -10,6 +10,7 @@ use super::threads::PeerFigures;
 use crate::array::Array;
 use crate::outcome::{Balance, Death, DeviceOutcome, Kind, Outcome, PoolFacts, RingFacts, SetOutcome};
 use crate::pool::Pool;
+use crate::reservation::InForce;
 use crate::superblock::Entry;
 use crate::telemetry::{HandOvers, Latencies};
 
@@ -48,6 +49,7 @@ pub(super) struct Ran {
     pub(super) array: Array,
     pub(super) depth_asked: Option<u32>,
     pub(super) pool: PoolFacts,
+    pub(super) classes: Vec<InForce>,
     pub(super) notes: Vec<String>,
 }
 
@@ -79,6 +81,7 @@ pub(super) fn outcome(mut ran: Ran) -> Outcome {
         latency,
         ring,
         pool: ran.pool,
+        classes: ran.classes,
         notes: ran.notes,
     }
 }

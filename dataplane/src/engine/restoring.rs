@@ -246,6 +246,7 @@ pub(super) fn outcome(kind: Kind, pool: &Pool, set: Option<SetRecord>, read: Rea
         array: read.array,
         depth_asked: config.depth,
         pool: facts,
+        classes: config.promises.in_force(kind.class()).into_iter().collect(),
         notes: pool.notes().iter().cloned().chain(read.notes).collect(),
     })
 }

@@ -2,6 +2,7 @@
 
 use bireme_control::reservation::plan::Capacity;
 use bireme_control::reservation::{ClassId, Terms};
+use serde::Serialize;
 
 use super::Manager;
 
@@ -68,6 +69,24 @@ impl Default for Promises {
     }
 }
 
+/// What a class that worked was held to, for reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InForce {
+    /// As operators write it.
+    pub class: &'static str,
+    /// Bytes per second that it was promised; 0 if none were.
+    #[serde(rename = "reserve_bytes_per_s")]
+    pub reserve: u64,
+    /// Bytes per second that it did not exceed on a link.
+    #[serde(rename = "limit_bytes_per_s")]
+    pub limit: Option<u64>,
+    /// Its part of what was left.
+    pub weight: u32,
+    /// What each link can do, of which the others are parts; `None` where nobody has said it.
+    #[serde(rename = "link_bytes_per_s")]
+    pub link_rate: Option<u64>,
+}
+
 /// A promise that cannot be kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PromiseError {
@@ -122,6 +141,13 @@ impl Promises {
         self.terms[class as usize]
     }
 
+    /// What holds a class back; `None` where it may use what it wants.
+    pub fn in_force(&self, class: Class) -> Option<InForce> {
+        let (Terms { reserve, limit, weight }, link_rate) = (self.of(class), self.link_rate);
+        let held = limit.is_some() || link_rate.is_some();
+        held.then_some(InForce { class: class.name(), reserve, limit, weight, link_rate })
+    }
+
     /// The manager of so many links; none where there is nothing to keep.
     pub(crate) fn manager(&self, links: usize) -> Option<Manager> {
         let holds = self.link_rate.is_some() || self.terms.iter().any(|terms| terms.limit.is_some());
@@ -145,6 +171,16 @@ mod tests {
         assert_eq!(new(&[(Class::Scrub, weight)], None), Err(PromiseError::NoRate { name: "scrub" }));
         assert_eq!(new(&[(Class::Foreground, reserve)], Some(6)), Err(PromiseError::TooMuch { promised: 7, rate: 6 }));
         assert!(new(&[(Class::Foreground, reserve), (Class::Scrub, weight)], Some(7)).is_ok());
+    }
+
+    #[test]
+    fn what_holds_a_class_back_is_told_of_it_alone() {
+        let limit = Terms { limit: Some(5), ..Class::Rebuild.usual() };
+        let promises = Promises::new(&[(Class::Rebuild, limit)], None).expect("it can be kept");
+        assert_eq!(promises.in_force(Class::Scrub), None);
+        assert_eq!(promises.in_force(Class::Rebuild).map(|held| (held.limit, held.link_rate)), Some((Some(5), None)));
+        let rate = Promises::new(&[], Some(7)).expect("it can be kept");
+        assert_eq!(rate.in_force(Class::Scrub).map(|held| (held.weight, held.link_rate)), Some((1, Some(7))));
     }
 
     #[test]

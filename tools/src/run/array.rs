@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bireme_bench::class;
 use bireme_bench::report::columns::Columns;
 use bireme_bench::size;
 use bireme_control::raid::geometry::{Geometry, default_chunk};
@@ -106,6 +107,7 @@ fn mend(arguments: &ArrayMend, devices: &[Device], what: Mending, known: &[Strin
     let mended = outcome.devices.iter().filter(|device| device.state != "failed");
     let damaged = mended.map(|device| device.healed.damaged).sum();
     emit(&line("the newest data set", outcome.bytes, outcome.elapsed, &found(damaged, false), what))?;
+    outcome.classes.iter().try_for_each(|held| emit(&format!("{}\n", class::line(held, class::EACH_DEVICE))))?;
     outcome.notes.iter().filter(|note| !known.contains(note)).try_for_each(|note| say(note))?;
     for volume in volumes {
         let (name, given) = (&volume.name, again(devices)?);
@@ -113,6 +115,7 @@ fn mend(arguments: &ArrayMend, devices: &[Device], what: Mending, known: &[Strin
         let bytes = served.homes.iter().map(|home| home.client.bytes()).sum();
         let found = found(served.healed.blocks, !served.losses.is_empty());
         emit(&line(&format!("volume '{name}'"), bytes, served.elapsed, &found, what))?;
+        outcome.classes.iter().try_for_each(|held| emit(&format!("{}\n", class::line(held, class::WHOLE_ARRAY))))?;
         served.losses.iter().try_for_each(|note| say(note))?;
         if served.healed.lost > 0 {
             emit(&format!("{} blocks of it cannot be brought back: reads of them fail\n", served.healed.lost))?;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use bireme_bench::class;
 use bireme_bench::report::Columns;
 use bireme_bench::size;
 use bireme_control::raid::geometry::BLOCK_BYTES;
@@ -14,6 +15,7 @@ use bireme_dataplane::engine::volumes::client::Run;
 use bireme_dataplane::engine::volumes::{self, Copier, Copy, Served, VolumeJob, Way};
 use bireme_dataplane::engine::{Config, Handles};
 use bireme_dataplane::pool::volumes::VolumeFacts;
+use bireme_dataplane::reservation::Class;
 use bireme_dataplane::telemetry::Gauges;
 
 use super::{emit, leave, sentence};
@@ -88,7 +90,7 @@ fn write(arguments: &VolumeWrite) -> Result<(), String> {
     let file = File::open(input).map_err(|error| format!("{} cannot be read: {error}", input.display()))?;
     let served = copy(which, tuning, devices, (file, input), Way::IntoVolume, runs.clone())?;
     let bytes = runs.iter().map(|run| run.blocks * BLOCK_BYTES).sum();
-    emit(&summary("written, and durable", bytes, &served))
+    emit(&summary("written, and durable", bytes, &served, tuning)?)
 }
 
 fn dump(arguments: &VolumeDump) -> Result<(), String> {
@@ -102,7 +104,7 @@ fn dump(arguments: &VolumeDump) -> Result<(), String> {
     let run = Run { block: 0, blocks: bytes.unwrap_or(0) / BLOCK_BYTES, at: 0 };
     let served = copy(which, tuning, devices, (file.into(), output), Way::OutOfVolume, vec![run])?;
     made.finish().map_err(sentence)?;
-    emit(&summary("read and stored", bytes.unwrap_or(0), &served))
+    emit(&summary("read and stored", bytes.unwrap_or(0), &served, tuning)?)
 }
 
 /// Opens the volume, copies, and closes it.
@@ -146,7 +148,7 @@ fn config(tuning: &VolumeTuning) -> Result<Config, String> {
     })
 }
 
-fn summary(done: &str, bytes: u64, served: &Served<Copier>) -> String {
+fn summary(done: &str, bytes: u64, served: &Served<Copier>, tuning: &VolumeTuning) -> Result<String, String> {
     let rate = size::print_rate(size::rate(bytes, served.elapsed));
     let mut text = format!("{} {done} in {}: {rate}\n", size::print(bytes), served.elapsed);
     if let Some(recovered) = served.recovered {
@@ -158,8 +160,11 @@ fn summary(done: &str, bytes: u64, served: &Served<Copier>) -> String {
     if served.healed.blocks > 0 {
         text.push_str(&format!("{} blocks were not what was written, and are again\n", served.healed.blocks));
     }
+    if let Some(held) = tuning.classes.promises()?.in_force(Class::Foreground) {
+        text.push_str(&format!("{}\n", class::line(&held, class::WHOLE_ARRAY)));
+    }
     served.notes.iter().for_each(|note| text.push_str(&format!("{note}\n")));
-    text
+    Ok(text)
 }
 
 fn whole(path: &Path, length: u64, at: u64) -> Result<Run, String> {
