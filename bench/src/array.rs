@@ -49,10 +49,10 @@ pub fn measure(options: &Options) -> Result<(String, Value), String> {
     let mut bench = Bench::new(options)?;
     bench.prepare()?;
     let stamps = bench.stamps(load.block_bytes)?;
-    let stamps = if options.no_fill { stamps } else { bench.run(&load.filling(), stamps, false)?.1 };
+    let stamps = if options.no_fill { stamps } else { bench.unmeasured(&load.filling(), stamps)?.1 };
     let rebuilds = options.state == State::Rebuilding;
     let (healthy, stamps) = match rebuilds {
-        true => bench.run(&load, stamps, false).map(|(served, stamps)| (Some(served), stamps))?,
+        true => bench.run(&load, stamps).map(|(served, stamps)| (Some(served), stamps))?,
         false => (None, stamps),
     };
     let lost = bench.lose()?;
@@ -144,9 +144,14 @@ impl<'a> Bench<'a> {
         Ok(Some(LOST))
     }
 
-    /// Puts a load on the volume, and fills the spare meanwhile if `rebuilds`.
-    fn run(&self, load: &Load, stamps: Vec<Stamps>, rebuilds: bool) -> Result<(Served<Worker>, Vec<Stamps>), String> {
-        self.serve(load, stamps, rebuilds, None)
+    /// Puts a load on the volume that nobody is told of: what classes are promised is for those that are measured.
+    fn unmeasured(&self, load: &Load, stamps: Vec<Stamps>) -> Result<(Served<Worker>, Vec<Stamps>), String> {
+        self.serve(load, stamps, false, None, &Promises::default())
+    }
+
+    /// Puts a load on the volume.
+    fn run(&self, load: &Load, stamps: Vec<Stamps>) -> Result<(Served<Worker>, Vec<Stamps>), String> {
+        self.serve(load, stamps, false, None, &self.promises)
     }
 
     /// The same, recorded by interval.
@@ -157,7 +162,7 @@ impl<'a> Bench<'a> {
         rebuilds: bool,
     ) -> Result<(Served<Worker>, Vec<Stamps>, Figures), String> {
         let exchange = Exchange::new(self.options.peers);
-        let run = || self.serve(load, stamps, rebuilds, Some(&exchange));
+        let run = || self.serve(load, stamps, rebuilds, Some(&exchange), &self.promises);
         let recorded = recording::while_running(&self.options.recording, self.options.peers, &exchange, None, run);
         recorded.map(|((served, stamps), series)| (served, stamps, series))
     }
@@ -168,6 +173,7 @@ impl<'a> Bench<'a> {
         stamps: Vec<Stamps>,
         rebuilds: bool,
         exchange: Option<&Exchange>,
+        promises: &Promises,
     ) -> Result<(Served<Worker>, Vec<Stamps>), String> {
         let job = VolumeJob {
             devices: self.open()?,
@@ -179,7 +185,7 @@ impl<'a> Bench<'a> {
         let of_rebuild = if self.options.state == State::Rebuilding { mender::AT_A_TIME } else { 0 };
         // One more for flushes.
         let depth = u32::from(self.options.depth) + 1 + u32::try_from(of_rebuild).expect("few");
-        let config = Config { depth: Some(depth), ..self.config() };
+        let config = Config { depth: Some(depth), promises: promises.clone(), ..self.config() };
         let (speed, going_on) = (self.options.speed(), Arc::new(AtomicU16::new(0)));
         let mut stamps = stamps.into_iter();
         let mut peers = 0u16..;
@@ -202,7 +208,7 @@ impl<'a> Bench<'a> {
 
     fn config(&self) -> Config {
         let cores = (!self.options.cores.is_empty()).then(|| self.options.cores.clone());
-        Config { peers: self.options.peers, cores, promises: self.promises.clone(), ..Config::default() }
+        Config { peers: self.options.peers, cores, ..Config::default() }
     }
 
     /// What holds those back that work beside each other in what is reported.
@@ -220,7 +226,7 @@ impl<'a> Bench<'a> {
     /// Reads all back and compares it; the time that took. After a rebuild, parities and copies too.
     fn verify(&self, stamps: Vec<Stamps>) -> Result<Nanos, String> {
         let load = Load { span: Span::Once, ..Load::verifying(self.options.depth) };
-        let (served, _) = self.run(&load, stamps, false)?;
+        let (served, _) = self.unmeasured(&load, stamps)?;
         let wrong: Vec<u64> = served.homes.iter().filter_map(|home| home.client.workload.first_wrong()).collect();
         if let Some(block) = wrong.iter().min() {
             return Err(format!(

@@ -17,6 +17,7 @@ use bireme_dataplane::device::{Device, DeviceFacts, Kind};
 use bireme_dataplane::engine::Config;
 use bireme_dataplane::engine::raw::{self, Ran, RawJob};
 use bireme_dataplane::port::TrimWay;
+use bireme_dataplane::reservation::{Allowance, Class, InForce};
 use clap::ArgMatches;
 
 use self::checks::{Checks, Mismatch, Verified};
@@ -94,7 +95,7 @@ pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String>
     if options.sweep.is_some() || options.latency_target.is_some() {
         return sweep::run(options);
     }
-    let load = options.load()?;
+    let (load, promises) = (options.load()?, options.promises()?);
     let handles = signals::handles()?;
     let config = Config {
         peers: options.peers,
@@ -107,7 +108,9 @@ pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String>
         Shared { exchange: Exchange::new(options.peers), enough: Arc::new(AtomicBool::new(false)), run: run_number() };
     let path = options.journal.as_deref();
     let mut journal = path.map(|path| Journal::create(path, shared.run, load.step(), &options.devices)).transpose()?;
-    let clients = clients(options, &load, &devices, &shared, journal.as_ref())?;
+    let mut manager = promises.manager(devices.len());
+    let allowance = manager.as_ref().map(|manager| manager.allowance(Class::Foreground));
+    let clients = clients(options, &load, &devices, &shared, journal.as_ref(), allowance.as_ref())?;
     let job = RawJob {
         devices,
         region_bytes: Workload::region_bytes(&load),
@@ -125,7 +128,10 @@ pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String>
     };
     let mut series = Series::new(options.peers, options.recording.length(), Box::new(sink));
     let mut watch = Watch::new(options, &load)?;
-    let mut look = |_: Nanos| {
+    let mut look = |now: Nanos| {
+        if let Some(manager) = &mut manager {
+            manager.step(now);
+        }
         while shared.exchange.take(|interval| {
             series.add(interval);
             watch.add(interval);
@@ -160,6 +166,7 @@ pub fn measure(options: &Options) -> Result<(String, serde_json::Value), String>
         series: &series,
         steady: steady.as_ref(),
         verified,
+        class: promises.in_force(Class::Foreground),
         environment: &environment,
     };
     Ok((report::to_table(&measured), fio_json::report(&measured, report::to_json(&measured))))
@@ -177,6 +184,8 @@ struct Measured<'a> {
     steady: Option<&'a Steady>,
     /// Where contents were verified, and nothing was wrong.
     verified: Option<Verified>,
+    /// What its class was held to.
+    class: Option<InForce>,
     environment: &'a Environment,
 }
 
@@ -195,6 +204,7 @@ fn clients(
     devices: &[Device],
     shared: &Shared,
     journal: Option<&Journal>,
+    allowance: Option<&Allowance>,
 ) -> Result<Vec<Workload>, String> {
     let parts = parts(options, load, devices)?;
     if load.data == Data::Verified {
@@ -207,7 +217,7 @@ fn clients(
         let debts =
             journal.map(|journal| Debts::new(journal, parts.len(), usize::try_from(blocks).unwrap_or(usize::MAX)));
         let checks = (load.data == Data::Verified).then(|| Checks::new(shared.run, load.largest(), &parts, debts));
-        Workload::new(load.clone(), peer, &parts, recorder, checks, shared.enough.clone())
+        Workload::new(load.clone(), peer, &parts, recorder, checks, allowance.cloned(), shared.enough.clone())
     };
     Ok(parts.into_iter().zip(0u16..).map(client).collect())
 }

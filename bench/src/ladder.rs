@@ -1,8 +1,8 @@
 //! One job on one set of devices, climbing the layers of Bireme: what each one costs, and what is left of the devices.
 //!
 //! ```text
-//!   bare ring ─▶ + accounting ─▶ + peer and slots ─▶ + stripe and checksums ─▶ + parity ─▶ + volume in place
-//!      └───────────────────────── all of them in turn, several rounds, medians ─────────────────────┘
+//!   bare ring ─▶ + accounting ─▶ + peer and slots ─▶ + class ─▶ + stripe and checksums ─▶ + parity ─▶ + volume in place
+//!      └────────────────────────────── all of them in turn, several rounds, medians ──────────────────────────┘
 //! ```
 //!
 //! Every rung is the real thing: the bare ring is a loop of its own, all others are the code that runs in production.
@@ -30,7 +30,7 @@ use rungs::Rung;
 /// The line.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
-    /// The devices or files; everything on them is overwritten. On /dev/null only the first three rungs can be climbed.
+    /// The devices or files; everything on them is overwritten. On /dev/null only the first four rungs can be climbed.
     #[arg(value_name = "DEVICE", required = true)]
     pub devices: Vec<PathBuf>,
     /// Permit to overwrite the devices; without it nothing is run.

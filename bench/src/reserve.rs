@@ -63,6 +63,8 @@ pub struct Scenario {
     pub load_percent: u8,
     /// How many requests of a class that is backlogged wait or are in flight.
     pub depth: usize,
+    /// And of the class that comes and goes.
+    pub phase_depth: usize,
     /// How many of the classes are backlogged where all are that want anything: the highest ones.
     pub backlogged: usize,
     /// How many classes there are where there are many.
@@ -214,7 +216,7 @@ impl Outcome {
         };
         let snap_back = |(record, load): (&Record, &Load)| {
             let share = load.entitled(scenario.link).into_iter().find(|(class, _)| *class == high)?;
-            figures::snap_back(record, high, share.1)
+            figures::snap_back(record, high, share.1 / scenario.link as f64, scenario.link as f64, against)
         };
         Outcome {
             contender: contender.clone(),
@@ -257,6 +259,7 @@ impl Default for Scenario {
             high_request: 1 << 20,
             load_percent: 10,
             depth: 40,
+            phase_depth: 8,
             backlogged: 3,
             many: 100,
             phase: Nanos::from_secs(5),

@@ -182,6 +182,11 @@ impl Manager {
         &self.balances
     }
 
+    /// What a class of the engine has at one peer.
+    pub fn allowance(&self, class: Class) -> Allowance {
+        Allowance::new(self.balances.clone(), class.id())
+    }
+
     /// What a link can do, as far as is known.
     pub fn capacity(&self, link: LinkId) -> Capacity {
         self.planner.capacity(link)

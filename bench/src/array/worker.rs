@@ -173,7 +173,7 @@ impl<P: Port> Client<P> for Worker {
                 }
                 Step::Done
             }
-            Some(until) => Step::On(Next::At(until)),
+            Some(until) => Step::Held(until),
             None => Step::On(Next::Event),
         })
     }

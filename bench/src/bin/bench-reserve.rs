@@ -43,9 +43,10 @@ struct Cli {
     /// What the high class wants beside the flood, in percent of the link.
     #[arg(long, value_name = "PERCENT", default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=99))]
     load: u8,
-    /// Requests of a backlogged class that wait or are in flight.
-    #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u16).range(1..=4096))]
-    depth: u16,
+    /// Requests of a backlogged class that wait or are in flight. Default: 40; on a device twice as many as are in flight at
+    /// most, if that is more: a class is backlogged where some of its requests wait.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    depth: Option<u16>,
     /// Length of the epochs of the scheme epoch.
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration::parse)]
     epoch: Nanos,
@@ -211,7 +212,7 @@ fn classes(cli: &Cli, runtime: Nanos) -> Scenario {
         request: cli.request,
         high_request: cli.high_request.unwrap_or(cli.request),
         load_percent: cli.load,
-        depth: usize::from(cli.depth),
+        depth: cli.depth.map_or(Scenario::default().depth, usize::from),
         backlogged: cli.weights.0.len(),
         many: cli.classes,
         runtime,
@@ -251,6 +252,7 @@ fn measure(cli: &Cli, device: &Path) -> Result<(), String> {
         rounds: *rounds,
         capacity: *capacity,
         window: cli.window,
+        depth: cli.depth.map(usize::from),
         throttle: *throttle,
     };
     let runtime = cli.runtime.unwrap_or(LIVE_RUNTIME);

@@ -58,13 +58,14 @@ fn live(world: &World, load: &Load, turn: Nanos) -> Interval {
     let places = load.places(DISK_BYTES, 0, 1).expect("there is room");
     let mut port = world.port(usize::try_from(Workload::region_bytes(load)).expect("small"), load.depth);
     let part = Part { file: 0, places, trim: TrimWay::Discard };
-    let mut client = Workload::new(load.clone(), 0, &[part], recorder, None, Arc::new(AtomicBool::new(false)));
+    let mut client = Workload::new(load.clone(), 0, &[part], recorder, None, None, Arc::new(AtomicBool::new(false)));
     let mut all = Interval::default();
     loop {
         let now = port.now();
         let next = match client.turn(&mut port, now, false).expect("no device fails") {
             Step::Done => break,
             Step::On(next) => next,
+            Step::Held(until) => Next::At(until),
         };
         Client::<Simulated>::handed_over(&mut client, now);
         port.submit(Next::Ready).expect("a port in a simulation");

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use bireme_control::units::Nanos;
 use bireme_dataplane::port::uring::Method;
+use bireme_dataplane::reservation::{Class, Promises};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -12,6 +13,7 @@ use super::arrivals::Arrivals;
 use super::load::{Data, Load, Mix, Span};
 use super::steady::Criterion;
 use super::watch::Watching;
+use crate::class::Classes;
 use crate::recording::Recording;
 use crate::recording::recorder::Direction;
 use crate::{duration, size};
@@ -125,6 +127,9 @@ pub struct Options {
     /// What is recorded, and where it goes.
     #[command(flatten)]
     pub recording: Recording,
+    /// What the class of the workload, foreground, may use.
+    #[command(flatten)]
+    pub classes: Classes,
     /// Permit to overwrite devices and files that hold something; blank ones need no permission.
     #[arg(long)]
     pub destroy_data: bool,
@@ -309,6 +314,19 @@ impl Options {
             data,
             seed: self.seed,
         })
+    }
+
+    /// What its class may use; an error is a sentence.
+    pub(super) fn promises(&self) -> Result<Promises, String> {
+        let foreground = Class::Foreground.name();
+        match self.classes.classes.iter().find(|named| named.name != foreground) {
+            Some(other) => Err(format!(
+                "--class names '{}', and a workload runs in class {foreground} alone: write {foreground}=..., or compare \
+                 several classes with bench-reserve",
+                other.name
+            )),
+            None => self.classes.promises(),
+        }
     }
 
     fn mix(&self) -> Result<Mix, String> {

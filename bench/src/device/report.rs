@@ -12,6 +12,7 @@ use super::load::Data;
 use super::verdict::Verdict;
 use super::workload::Workload;
 use super::{Measured, Options, share};
+use crate::class;
 use crate::recording::recorder::Direction;
 use crate::report::{self, Columns};
 use crate::size;
@@ -212,6 +213,7 @@ fn configuration(measured: &Measured<'_>) -> Vec<String> {
         load.depth,
         load.batch_submit,
     )];
+    lines.extend(measured.class.as_ref().map(|held| class::line(held, class::EACH_DEVICE)));
     if load.fua {
         lines.push("writes are made durable each (RWF_DSYNC: FUA, or a flush of the kernel's)".to_owned());
     }
@@ -347,6 +349,7 @@ pub(super) fn to_json(measured: &Measured<'_>) -> Value {
         "cpu_ns": { "user": usage.user, "system": usage.system },
         "cpu_ns_per_operation": usage.cpu().0 as f64 / (total.operations() + measured.series.warm_up).max(1) as f64,
         "held_back_ns": measured.held_back,
+        "classes": measured.class.iter().collect::<Vec<_>>(),
         "verdict": Verdict::of(measured).name(),
         "verdict_sentence": Verdict::of(measured).sentence(),
         "directions": directions,

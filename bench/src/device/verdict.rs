@@ -1,5 +1,6 @@
 //! What the figures say about where the limit was, drawn from where the peers' time went.
 
+use bireme_dataplane::reservation::InForce;
 use bireme_dataplane::telemetry::{State, TimeStates};
 
 use super::Measured;
@@ -19,6 +20,8 @@ pub(super) enum Verdict {
     Polling,
     /// The kernel held the process back, as its CPU time is limited.
     Throttled,
+    /// They had all that their class may use.
+    Class,
     /// The schedule was kept: the load was the limit.
     Schedule,
     /// Less was started than the schedule asked for.
@@ -34,8 +37,11 @@ impl Verdict {
             achieved >= asked * KEPT
         });
         let held_back = measured.held_back.0 as f64 / measured.series.elapsed().0.max(1) as f64;
+        let moved = size::rate(measured.series.total.bytes(), measured.series.elapsed());
+        let most = measured.class.as_ref().and_then(InForce::most).map(|rate| rate as f64 * measured.facts.len() as f64);
         match schedule {
             _ if held_back >= HELD_BACK => Verdict::Throttled,
+            None if most.is_some_and(|most| moved >= most * USED) => Verdict::Class,
             None if measured.options.iopoll => Verdict::Polling,
             _ => Verdict::draw(&times, schedule),
         }
@@ -61,6 +67,7 @@ impl Verdict {
             Verdict::Both => "mixed",
             Verdict::Polling => "polling",
             Verdict::Throttled => "throttled",
+            Verdict::Class => "class",
             Verdict::Schedule => "schedule kept",
             Verdict::Missed => "schedule missed",
         }
@@ -80,6 +87,9 @@ impl Verdict {
             Verdict::Throttled => {
                 "throttled: a limit on the CPU time of this process (cgroup cpu.max) held it back, so these are not the figures of the device"
             }
+            Verdict::Class => {
+                "held to its class: this is what --class and --link-rate leave for it, and the devices could do more"
+            }
             Verdict::Schedule => "schedule kept: the device could do more than was asked for",
             Verdict::Missed => "schedule missed: read the response times, which count the waiting, and ask for less",
         }
@@ -90,6 +100,8 @@ const WAITED_MOSTLY: f64 = 0.5;
 const WAITED_NEVER: f64 = 0.1;
 /// A process counts as held back when it was for so much of the measured time.
 const HELD_BACK: f64 = 0.02;
+/// A class has what it may use when it has so much of it.
+const USED: f64 = 0.97;
 /// A schedule counts as kept when so much of it was achieved.
 pub(super) const KEPT: f64 = 0.99;
 

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bireme_control::reservation::LinkId;
 use bireme_control::units::Nanos;
 use bireme_dataplane::buffer::Span as Bytes;
 use bireme_dataplane::engine::raw::Client;
@@ -18,6 +19,7 @@ use bireme_dataplane::engine::volumes::Step;
 use bireme_dataplane::message::{Doing, Failure};
 use bireme_dataplane::pattern::Pattern;
 use bireme_dataplane::port::{Next, Operation, Port, Request, TrimWay};
+use bireme_dataplane::reservation::Allowance;
 
 use super::addresses::{Addresses, Places};
 use super::arrivals::Schedule;
@@ -45,8 +47,10 @@ pub(super) struct Workload {
     phase: Phase,
     /// What it has written, where that is verified.
     checks: Option<Box<Checks>>,
-    /// Drawn, and waiting for a block that a request is in flight to.
-    parked: Option<Slot>,
+    /// What its class has at hand, where that is limited.
+    allowance: Option<Allowance>,
+    /// Drawn, and waiting for its class, or for a block that a request is in flight to.
+    parked: Option<Parked>,
     /// Set by anybody when there is no more to measure.
     enough: Arc<AtomicBool>,
     /// Bytes asked for since the warm-up, and how many that are to be.
@@ -86,6 +90,14 @@ struct Slot {
     task: Task,
 }
 
+/// What a request that cannot be started waits for.
+#[derive(Clone, Copy, Debug)]
+struct Parked {
+    slot: Slot,
+    /// Until when its class has no allowance for it; `None`: its class has let it go, and it waits for a block.
+    held: Option<Nanos>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Task {
     Move(Direction),
@@ -116,6 +128,7 @@ impl Workload {
         parts: &[Part],
         recorder: Recorder,
         checks: Option<Checks>,
+        allowance: Option<Allowance>,
         enough: Arc<AtomicBool>,
     ) -> Workload {
         let depth = load.depth;
@@ -136,6 +149,7 @@ impl Workload {
             schedule: None,
             phase: Phase::New,
             checks: checks.map(Box::new),
+            allowance,
             parked: None,
             enough,
             asked: 0,
@@ -296,12 +310,13 @@ impl Workload {
                 Some(schedule) if schedule.next() > now => return,
                 Some(schedule) => schedule.next(),
             };
-            let slot = match self.checks {
-                None => self.draw(intended),
-                Some(_) => match self.draw_free(port, index, intended) {
+            let slot = if self.checks.is_none() && self.allowance.is_none() {
+                self.draw(intended)
+            } else {
+                match self.draw_free(port, index, intended, now) {
                     Some(slot) => slot,
                     None => return,
-                },
+                }
             };
             self.push(port, index, slot);
             if slot.task != Task::Flush
@@ -330,20 +345,27 @@ impl Workload {
         self.started.push(index);
     }
 
-    /// The next request whose blocks no other one is in flight to, ready to be pushed; `None` while it has to wait.
-    fn draw_free<P: Port>(&mut self, port: &mut P, index: u32, intended: Nanos) -> Option<Slot> {
-        let mut slot = match self.parked.take() {
-            Some(slot) => slot,
-            None => self.draw(intended),
-        };
+    /// The next request that its class lets go and whose blocks no other one is in flight to, ready to be pushed; `None`
+    /// while it has to wait.
+    fn draw_free<P: Port>(&mut self, port: &mut P, index: u32, intended: Nanos, now: Nanos) -> Option<Slot> {
+        let parked = self.parked.take();
+        let paid = parked.is_some_and(|parked| parked.held.is_none());
+        let mut slot = parked.map_or_else(|| self.draw(intended), |parked| parked.slot);
+        if !paid && let Some(allowance) = &mut self.allowance {
+            let link = LinkId(self.targets[usize::from(slot.target)].file);
+            if let Err(until) = allowance.take(now, std::iter::once(link), u64::from(slot.bytes)) {
+                self.parked = Some(Parked { slot, held: Some(until) });
+                return None;
+            }
+        }
         let (target, span) = (usize::from(slot.target), self.bytes(index, slot.bytes));
-        let checks = self.checks.as_mut()?;
+        let Some(checks) = &mut self.checks else { return Some(slot) };
         if slot.task == Task::Flush {
             slot.offset = checks.flush_begins(target);
             return Some(slot);
         }
         if !checks.claim(target, slot.offset, slot.bytes) {
-            self.parked = Some(slot);
+            self.parked = Some(Parked { slot, held: None });
             return None;
         }
         match slot.task {
@@ -393,7 +415,20 @@ impl Workload {
     }
 
     /// How long the peer may sleep.
-    fn rest<P: Port>(&self, port: &mut P, now: Nanos) -> Next {
+    fn rest<P: Port>(&self, port: &mut P, now: Nanos) -> Step {
+        if let Some(until) = self.held() {
+            return Step::Held(until);
+        }
+        Step::On(self.next(port, now))
+    }
+
+    /// Until when its class holds it back.
+    fn held(&self) -> Option<Nanos> {
+        let waits = !matches!(self.phase, Phase::Ending | Phase::ReadingBack);
+        self.parked.filter(|_| waits).and_then(|parked| parked.held)
+    }
+
+    fn next<P: Port>(&self, port: &mut P, now: Nanos) -> Next {
         let in_flight = port.in_flight();
         let held = matches!(self.phase, Phase::Ending | Phase::ReadingBack) || self.parked.is_some();
         if held || self.free.is_empty() {
@@ -436,7 +471,7 @@ impl<P: Port> Client<P> for Workload {
         if self.phase == Phase::ReadingBack && port.in_flight() == 0 {
             return Ok(Step::Done);
         }
-        Ok(Step::On(self.rest(port, now)))
+        Ok(self.rest(port, now))
     }
 
     fn handed_over(&mut self, now: Nanos) {

@@ -173,7 +173,7 @@ impl Climbed {
     fn memory(&self, geometry: Option<&Geometry>) -> Option<f64> {
         match (self.rung, geometry) {
             // The device reads it.
-            (Rung::Bare | Rung::Accounting | Rung::Peer, _) => Some(1.0),
+            (Rung::Bare | Rung::Accounting | Rung::Peer | Rung::Class, _) => Some(1.0),
             // Generated, read for its checksum, read by the device.
             (Rung::Stripe, _) => Some(3.0),
             // Generated and read for the parity; parity written; all of it read for checksums and by the device.

@@ -10,6 +10,7 @@ use bireme_dataplane::device::{self, Device, Purpose};
 use bireme_dataplane::engine::bare::{BareJob, bare};
 use bireme_dataplane::engine::{self, Config, Handles, OffloadJob, Source};
 use bireme_dataplane::pool::Shape;
+use bireme_dataplane::reservation::Promises;
 use bireme_dataplane::telemetry::{Gauges, TimeStates};
 use clap::{Args, Parser};
 use serde_json::Value;
@@ -26,6 +27,8 @@ pub(super) enum Rung {
     Accounting,
     /// The data plane's thread, port and client.
     Peer,
+    /// The peer works in a class, on links that promise more than there is: as every rung above.
+    Class,
     /// Data sets: generated, striped, every block with a checksum, committed.
     Stripe,
     /// The same with parity.
@@ -37,8 +40,16 @@ pub(super) enum Rung {
 impl Rung {
     /// Those that can be climbed.
     pub(super) fn all(null: bool) -> &'static [Rung] {
-        const ALL: [Rung; 6] = [Rung::Bare, Rung::Accounting, Rung::Peer, Rung::Stripe, Rung::Parity, Rung::Volume];
-        if null { &ALL[..3] } else { &ALL }
+        const ALL: [Rung; 7] = [
+            Rung::Bare,
+            Rung::Accounting,
+            Rung::Peer,
+            Rung::Class,
+            Rung::Stripe,
+            Rung::Parity,
+            Rung::Volume,
+        ];
+        if null { &ALL[..4] } else { &ALL }
     }
 
     /// In tables and JSON.
@@ -47,6 +58,7 @@ impl Rung {
             Rung::Bare => "bare ring",
             Rung::Accounting => "+ accounting",
             Rung::Peer => "+ peer and slots",
+            Rung::Class => "+ reservation class",
             Rung::Stripe => "+ stripe, checksums",
             Rung::Parity => "+ parity",
             Rung::Volume => "+ volume in place",
@@ -60,7 +72,8 @@ pub(super) fn climb(rung: Rung, options: &Options, stop: &Arc<AtomicBool>) -> Re
     let mut step = match rung {
         Rung::Bare => on_bare_ring(options, false)?,
         Rung::Accounting => on_bare_ring(options, true)?,
-        Rung::Peer => on_peers(options)?,
+        Rung::Peer => on_peers(options, "")?,
+        Rung::Class => on_peers(options, &format!(" --link-rate {LINK_RATE}"))?,
         Rung::Stripe => as_data_set(options, Level::Raid0, stop)?,
         Rung::Parity => as_data_set(options, parity_level(options), stop)?,
         Rung::Volume => in_place(options)?,
@@ -125,9 +138,9 @@ fn line<T: Args>(options: &Options, words: &[String], devices: &[&str]) -> Resul
     Line::try_parse_from(all).map(|line| line.options).map_err(sentence)
 }
 
-fn on_peers(options: &Options) -> Result<Step, String> {
+fn on_peers(options: &Options, class: &str) -> Result<Step, String> {
     let words = format!(
-        "--rw write --bs {} --depth {} --peers {} --bytes {} --destroy-data",
+        "--rw write --bs {} --depth {} --peers {} --bytes {} --destroy-data{class}",
         options.request,
         requests(options),
         options.peers,
@@ -157,7 +170,9 @@ fn as_data_set(options: &Options, level: Level, stop: &Arc<AtomicBool>) -> Resul
         sets: 1,
     };
     let handles = Handles { gauges: Arc::new(Gauges::new(options.devices.len())), stop: stop.clone() };
-    let outcome = engine::offload(job, &config(options), &handles).map_err(sentence)?;
+    let promises = Promises::new(&[], Some(LINK_RATE)).map_err(sentence)?;
+    let config = Config { promises, ..config(options) };
+    let outcome = engine::offload(job, &config, &handles).map_err(sentence)?;
     let mut times = TimeStates::default();
     outcome.peers.iter().for_each(|peer| times.merge(&peer.times));
     let p99 = Some(outcome.latency.summary().p99);
@@ -174,7 +189,8 @@ fn as_data_set(options: &Options, level: Level, stop: &Arc<AtomicBool>) -> Resul
 /// A volume takes a time, not a number of bytes: it is written from end to end for a second.
 fn in_place(options: &Options) -> Result<Step, String> {
     let words = format!(
-        "--destroy-data --raid {} --rw write --size {} --peers {} --depth {} --page {PAGE_BYTES} --runtime 1 --no-fill",
+        "--destroy-data --raid {} --rw write --size {} --peers {} --depth {} --page {PAGE_BYTES} --runtime 1 --no-fill \
+         --link-rate {LINK_RATE}",
         options.raid,
         options.size.next_multiple_of(PAGE_BYTES),
         options.peers,
@@ -215,4 +231,6 @@ fn sectors_written(path: &Path) -> Option<u64> {
 pub(super) const NULL_BYTES: u64 = 1 << 30;
 /// The unit of data sets and volumes.
 pub(super) const PAGE_BYTES: u64 = 4 << 20;
+/// More bytes per second than any device or array does: what the classes cost, not what they hold back.
+const LINK_RATE: u64 = 1 << 40;
 const DEPTH_MAX: u32 = 16384;

@@ -46,7 +46,7 @@ impl Load {
             Situation::OnOff => {
                 load.demands[0] = Demand::Backlog { depth, bytes };
                 let (on, spread) = (scenario.phase, Nanos(scenario.phase.0 / 2));
-                load.demands[high] = Demand::OnOff { depth: PHASE_DEPTH, bytes, on, off: on, spread };
+                load.demands[high] = Demand::OnOff { depth: scenario.phase_depth, bytes, on, off: on, spread };
             }
             Situation::Many => {
                 load.weights = (0..scenario.many).map(|class| 1 + class % MANY_WEIGHTS).collect();
@@ -70,8 +70,6 @@ fn sparse(scenario: &Scenario) -> Demand {
     Demand::Random { pause_ns: bytes as f64 * 1e9 / load, bytes }
 }
 
-/// Requests of the class that comes and goes: enough that it never wants more, few enough that they are soon drained.
-const PHASE_DEPTH: usize = 8;
 /// Weights of many classes go from 1 to this, again and again.
 const MANY_WEIGHTS: u32 = 4;
 const MANY_DEPTH: usize = 2;

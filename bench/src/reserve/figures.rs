@@ -128,10 +128,11 @@ fn quantiles<'a>(ended: impl Iterator<Item = &'a Ended>) -> Quantiles {
     Quantiles { p50: quantile(500), p99: quantile(990), p99_9: quantile(999), max: quantile(1000), count }
 }
 
-/// A class has its share back where [`IN_A_ROW`] of its requests end at least as fast as at 95 % of its share; the time
+/// A class has its share back where [`IN_A_ROW`] of its requests end at least as fast as at 95 % of its share, a part of
+/// the link's rate, or of what all classes got meanwhile; the time
 /// from its return to the start of the first such row. One that does not get there before it leaves again counts with the
 /// whole time until its last request ended. `None` when it never came back.
-pub fn snap_back(record: &Record, class: ClassId, rate: f64) -> Option<SnapBack> {
+pub fn snap_back(record: &Record, class: ClassId, share: f64, link: f64, against: Against) -> Option<SnapBack> {
     let ends: Vec<&Ended> = record.ended.iter().filter(|ended| ended.class == class).collect();
     let mut times = Vec::new();
     // The last return is cut off by the end of the run.
@@ -139,19 +140,29 @@ pub fn snap_back(record: &Record, class: ClassId, rate: f64) -> Option<SnapBack>
         let (from, until) = (pair[0], pair[1]);
         let first = ends.partition_point(|ended| ended.at < from);
         let last = ends.partition_point(|ended| ended.at < until);
-        times.push(back_after(from, &ends[first..last], rate));
+        times.push(back_after(from, &ends[first..last], |from, until| share * delivered(record, link, against, from, until)));
     }
     let sum: u64 = times.iter().map(|time| time.0).sum();
     let mean = Nanos(sum.checked_div(times.len() as u64)?);
     Some(SnapBack { mean, max: times.into_iter().fold(Nanos::ZERO, Nanos::max) })
 }
 
-fn back_after(from: Nanos, ends: &[&Ended], rate: f64) -> Nanos {
+/// What all classes together get in a time, in bytes.
+fn delivered(record: &Record, link: f64, against: Against, from: Nanos, until: Nanos) -> f64 {
+    match against {
+        Against::Link => link * until.since(from).0 as f64 / 1e9,
+        Against::Delivered => {
+            let [first, last] = [from, until].map(|time| record.ended.partition_point(|ended| ended.at <= time));
+            record.ended[first..last].iter().map(|ended| ended.bytes as f64).sum()
+        }
+    }
+}
+
+fn back_after(from: Nanos, ends: &[&Ended], due: impl Fn(Nanos, Nanos) -> f64) -> Nanos {
     let mut begin = from;
     for row in ends.windows(IN_A_ROW) {
         let bytes: u64 = row.iter().map(|ended| ended.bytes).sum();
-        let elapsed = row[IN_A_ROW - 1].at.since(begin).0 as f64;
-        if bytes as f64 * 1e9 >= 0.95 * rate * elapsed {
+        if bytes as f64 >= 0.95 * due(begin, row[IN_A_ROW - 1].at) {
             return begin.since(from);
         }
         begin = row[0].at;
@@ -209,11 +220,11 @@ mod tests {
             returns: [1, 5].map(Nanos::from_secs).to_vec(),
             ..Record::default()
         };
-        let back = snap_back(&record, ClassId(0), 1000.0).expect("it came back");
+        let back = snap_back(&record, ClassId(0), 1.0, 1000.0, Against::Link).expect("it came back");
         assert_eq!(back, SnapBack { mean: Nanos::from_millis(900), max: Nanos::from_millis(900) });
-        let back = snap_back(&record, ClassId(0), 3000.0).expect("it came back");
+        let back = snap_back(&record, ClassId(0), 1.0, 3000.0, Against::Link).expect("it came back");
         assert_eq!(back.max, Nanos::from_millis(1900), "never: all of its time");
-        assert_eq!(snap_back(&record, ClassId(0), 100.0).map(|back| back.max), Some(Nanos::ZERO));
-        assert_eq!(snap_back(&Record::default(), ClassId(0), 1.0), None);
+        assert_eq!(snap_back(&record, ClassId(0), 0.1, 1000.0, Against::Link).map(|back| back.max), Some(Nanos::ZERO));
+        assert_eq!(snap_back(&Record::default(), ClassId(0), 1.0, 1.0, Against::Link), None);
     }
 }

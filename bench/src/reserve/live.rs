@@ -60,6 +60,8 @@ pub struct Plan {
     pub capacity: Option<u64>,
     /// Bytes in flight at most under `tags`; it is measured otherwise.
     pub window: Option<u64>,
+    /// Requests of a backlogged class; more than may be in flight otherwise.
+    pub depth: Option<usize>,
     /// Cap on what the device takes, in bytes per second.
     pub throttle: Option<u64>,
 }
@@ -92,7 +94,10 @@ pub fn measure(
     let bench = Bench::new(plan, scenario)?;
     let calibration = bench.calibrate()?;
     let contenders = contenders(&calibration);
-    let scenario = Scenario { link: calibration.rate, ..bench.scenario.clone() };
+    let in_flight = usize::try_from(calibration.window.div_ceil(bench.scenario.request)).unwrap_or(DEPTH_MAX);
+    let deep = in_flight.saturating_mul(2).clamp(bench.scenario.depth, DEPTH_MAX);
+    let depth = bench.plan.depth.unwrap_or(deep);
+    let scenario = Scenario { link: calibration.rate, depth, phase_depth: depth, ..bench.scenario.clone() };
     let (mut rounds, mut lost) = (Vec::new(), 0);
     for _ in 0..bench.plan.rounds {
         let mut reference = None;
@@ -343,6 +348,8 @@ const WARM_UP: Nanos = Nanos::from_millis(300);
 const IDLE_PERIOD: Duration = Duration::from_millis(50);
 /// Requests of a sparse class that are in flight at most.
 const SPARSE_DEPTH: usize = 64;
+/// Requests of a class that wait or are in flight.
+const DEPTH_MAX: usize = 1024;
 const SLOTS_MAX: usize = 4096;
 /// Memory of one peer for requests.
 const SLOTS_BYTES_MAX: usize = 256 << 20;

@@ -56,6 +56,7 @@ pub(super) fn shares(outcomes: &[Outcome]) -> String {
         "run",
         "share back after",
         "at worst",
+        "use %",
         "ns/decision",
     ];
     let mut columns = Columns::new(&headings);
@@ -77,6 +78,7 @@ pub(super) fn shares(outcomes: &[Outcome]) -> String {
         row.extend([
             time(|back| back.mean),
             time(|back| back.max),
+            percent(outcome.on_off_use_percent),
             outcome.decision_ns.map_or_else(|| NONE.to_owned(), |ns| format!("{ns:.0}")),
         ]);
         columns.row(row);

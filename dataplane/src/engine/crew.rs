@@ -23,7 +23,6 @@ use crate::peer::{self, Peer};
 use crate::port::uring::{Bells, Method, Uring, Wishes};
 use crate::port::{Bell, Next, Port};
 use crate::queue::Mailbox;
-use crate::reservation::Allowance;
 use crate::telemetry::Gauges;
 
 /// What the threads of one run share. It outlives them.
@@ -100,7 +99,7 @@ impl<'a> Crew<'a> {
         sharing: &Sharing,
     ) -> Result<Hands<'scope>, EngineError> {
         let reservation = self.config.promises.manager(usize::from(self.array.members()));
-        let allowance = reservation.as_ref().map(|all| Allowance::new(all.balances().clone(), job.class().id()));
+        let allowance = reservation.as_ref().map(|manager| manager.allowance(job.class()));
         let mut peers = Vec::with_capacity(self.cores.len());
         for (index, core) in self.cores.iter().enumerate() {
             let id = PeerId(u16::try_from(index).expect("at most 256 peers"));

@@ -311,12 +311,14 @@ impl Crew<'_> {
             if self.failing.load(Ordering::Acquire) {
                 return Ok(());
             }
-            let next = match client.turn(port, now, stopping)? {
+            let (next, held) = match client.turn(port, now, stopping)? {
                 Step::Done => return Ok(()),
-                Step::On(next) => next,
+                Step::On(next) => (next, false),
+                Step::Held(until) => (Next::At(until), true),
             };
             let state = match (next, port.in_flight()) {
                 (Next::Ready, _) => State::Kernel,
+                (_, 0) if held => State::Throttled,
                 (_, 0) => State::Idle,
                 _ => State::Devices,
             };

@@ -87,6 +87,13 @@ pub struct InForce {
     pub link_rate: Option<u64>,
 }
 
+impl InForce {
+    /// Bytes per second at most; `None` where nothing is.
+    pub fn most(&self) -> Option<u64> {
+        self.limit.into_iter().chain(self.link_rate).min()
+    }
+}
+
 /// A promise that cannot be kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PromiseError {
@@ -149,7 +156,7 @@ impl Promises {
     }
 
     /// The manager of so many links; none where there is nothing to keep.
-    pub(crate) fn manager(&self, links: usize) -> Option<Manager> {
+    pub fn manager(&self, links: usize) -> Option<Manager> {
         let holds = self.link_rate.is_some() || self.terms.iter().any(|terms| terms.limit.is_some());
         let capacity = self.link_rate.map_or(Capacity::Unknown, Capacity::Paced);
         holds.then(|| Manager::new(&vec![capacity; links], &self.terms))

@@ -50,7 +50,7 @@ impl Rig {
         let recorder = Recorder::new(exchange.clone(), 0, Nanos::from_secs(1));
         let enough = Arc::new(AtomicBool::new(false));
         let bytes = usize::try_from(Workload::region_bytes(load)).expect("small");
-        let workload = Workload::new(load.clone(), 0, &parts, recorder, Some(checks), enough);
+        let workload = Workload::new(load.clone(), 0, &parts, recorder, Some(checks), None, enough);
         Rig { port: world.port(bytes, load.depth), exchange, workload }
     }
 
@@ -62,6 +62,7 @@ impl Rig {
             let next = match self.workload.turn(&mut self.port, now, false)? {
                 Step::Done => return Ok(()),
                 Step::On(next) => next,
+                Step::Held(until) => Next::At(until),
             };
             Client::<Simulated>::handed_over(&mut self.workload, self.port.now());
             self.port.submit(next).map_err(|_| Failure::Port { errno: libc::EIO })?;
@@ -144,6 +145,7 @@ fn cut(seed: u64, load: &Load, lies: bool) -> (u64, u64, u64) {
         match reader.turn(&mut port, now, false).expect("a sound disk") {
             Step::Done => break,
             Step::On(next) => port.submit(next).expect("power"),
+            Step::Held(_) => panic!("a reader has no class"),
         }
     }
     assert_eq!(reader.exact + reader.later + reader.lost_count, owed, "all were read");

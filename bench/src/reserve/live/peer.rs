@@ -281,8 +281,14 @@ impl<P: Port> Client<P> for Peer {
         let held = self.serve(port, now);
         let arrives = self.classes.iter().filter_map(|asker| asker.next);
         let next = arrives.chain(held).min().unwrap_or(self.record.until).min(self.record.until);
-        // A thread that sleeps wakes up late: near its time it stays awake.
-        Ok(Step::On(if next.since(now) < AWAKE { Next::Ready } else { Next::At(Nanos(next.0 - AWAKE.0)) }))
+        Ok(Step::On(match next.since(now) {
+            // Whoever looks all the time takes what ends one by one, and hands over one by one: with something in flight it
+            // costs the device more than the lateness of a wake-up.
+            wait if port.in_flight() > 0 && wait > SHORT => Next::At(next),
+            // A thread that sleeps wakes up late: near its time it stays awake.
+            wait if wait < AWAKE => Next::Ready,
+            _ => Next::At(Nanos(next.0 - AWAKE.0)),
+        }))
     }
 
     fn handed_over(&mut self, _: Nanos) {}
@@ -304,3 +310,5 @@ const ARRIVALS_MAX: usize = 1 << 20;
 const RETURNS_MAX: usize = 1 << 12;
 /// How late a sleeping thread may wake up.
 const AWAKE: Nanos = Nanos(100_000);
+/// Not worth going to sleep for.
+const SHORT: Nanos = Nanos(3_000);

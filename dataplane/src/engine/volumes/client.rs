@@ -26,6 +26,9 @@ pub trait Client<P: Port>: Send {
 pub enum Step {
     /// It wants another turn: at once, at a time, or when something has ended.
     On(Next),
+    /// It wants another turn when something has ended, and at the latest then: until then its class, or its pace, holds it
+    /// back.
+    Held(Nanos),
     /// All is done, and every operation was given back.
     Done,
 }

@@ -138,7 +138,7 @@ impl<P: Port> Client<P> for Copier {
         }
         let held = if stopping { None } else { self.start(home, now)? };
         if let Some(until) = held {
-            return Ok(Step::On(Next::At(until)));
+            return Ok(Step::Held(until));
         }
         if !self.under_way.is_empty() {
             return Ok(Step::On(Next::Event));

@@ -71,6 +71,8 @@ pub(super) struct Driver<P: Port, C> {
     told: Members,
     served_until: Nanos,
     stopwatch: Stopwatch,
+    /// The client waits for a point in time that was set for it, not for a device.
+    held: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +94,7 @@ impl<P: Port, C: Client<P>> Driver<P, C> {
         let now = home.now();
         Driver {
             stopwatch: Stopwatch::new(now, State::Turn),
+            held: false,
             home,
             client,
             index,
@@ -135,6 +138,7 @@ impl<P: Port, C: Client<P>> Driver<P, C> {
     pub(super) fn rest(&mut self, next: Next) {
         let state = match (next, self.home.in_flight()) {
             (Next::Ready, _) => State::Kernel,
+            (_, 0) if self.held => State::Throttled,
             (_, 0) => State::Idle,
             _ => State::Devices,
         };
@@ -161,11 +165,16 @@ impl<P: Port, C: Client<P>> Driver<P, C> {
     }
 
     fn serve(&mut self, now: Nanos) -> Next {
+        self.held = false;
         self.stopwatch.switch(now, State::Filling);
         let step = self.client.turn(&mut self.home, now, self.stopping);
         self.stopwatch.switch(self.home.now(), State::Turn);
         match step {
             Ok(Step::On(next)) => next,
+            Ok(Step::Held(until)) => {
+                self.held = true;
+                Next::At(until)
+            }
             Ok(Step::Done) => {
                 self.served_until = now;
                 match self.home.begin() {

@@ -163,7 +163,7 @@ impl<P: Port> Client<P> for Mender {
         let held = if stopping { None } else { self.start(home, now) };
         Ok(match held {
             _ if self.is_done() || stopping && self.is_idle() => Step::Done,
-            Some(until) => Step::On(Next::At(until)),
+            Some(until) => Step::Held(until),
             None => Step::On(Next::Event),
         })
     }
