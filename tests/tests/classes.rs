@@ -187,6 +187,41 @@ fn a_rebuild_under_load_keeps_to_its_limit_and_the_load_to_its_own() {
     }
 }
 
+/// A class in which a benchmark works holds for all its peers on each of its devices, whatever else is asked for.
+#[test]
+fn benchmarks_work_in_a_class_too() {
+    if !root_or_skip("benchmarks_work_in_a_class_too") {
+        return;
+    }
+    let (loops, limit) = (loops(2), 40 * MIB);
+    let line = |options: &str| {
+        let device = Line::new(env!("CARGO_BIN_EXE_bench-device-under-test")).words(loops.paths());
+        device.text("--peers 2 --depth 16 --destroy-data --class").words([format!("foreground=limit:{limit}")]).text(options)
+    };
+    for (options, request, bytes) in [
+        ("--rw randwrite --bs 64KiB --bytes 24MiB", 64 << 10, 24 * MIB),
+        ("--rw randrw --bs 4KiB --bytes 8MiB --verify --flush-every 100", 4096, 8 * MIB),
+        ("--rw write --bs 1MiB --bytes 24MiB --arrivals constant --arrival-rate 10000", MIB, 24 * MIB),
+    ] {
+        let json: Value = serde_json::from_str(&line(options).run().good()).expect("JSON");
+        let own = &json["bireme"];
+        assert!(own["bytes"].as_u64().expect("a number") >= bytes, "{options}");
+        let took = Duration::from_nanos(own["elapsed_ns"].as_u64().expect("a time"));
+        // Two peers, each with a device of its own that is held to the limit.
+        let least = least(bytes / 2, limit, request);
+        assert!(took >= least, "{options}: {took:?}, {least:?} at least");
+        in_force(own, "foreground", limit);
+    }
+    let refusals = [
+        ("--class scrub=limit:1MiB", "a workload runs in class foreground alone"),
+        ("--class foreground=limit:1MiB", "names foreground twice"),
+    ];
+    for (options, words) in refusals {
+        let sentence = line("--rw randread").text(options).run().sentence();
+        assert!(sentence.contains(words), "{sentence}");
+    }
+}
+
 /// What is refused, and by which words; the first of the line is what it is refused for.
 const REFUSED: [(&str, &[&str]); 5] = [
     ("CLASS=reserve:50MiB/s", &["class CLASS is promised", "add --link-rate"]),

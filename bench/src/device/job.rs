@@ -195,6 +195,7 @@ const NOT_IN_FILES: [&str; 2] = ["job", "verify_journal"];
 #[cfg(test)]
 mod tests {
     use bireme_control::units::Nanos;
+    use bireme_dataplane::reservation::Class;
 
     use super::super::Pattern;
     use super::*;
@@ -249,6 +250,10 @@ mod tests {
         let jobs = read_as("job.toml", text, "").expect("jobs");
         let seen: Vec<_> = jobs.iter().map(|job| (job.name.as_str(), job.rw, job.depth)).collect();
         assert_eq!(seen, [("fill", Pattern::Write, 4), ("bireme", Pattern::RandRead, 5)]);
+        let text = "[job]\npaths = \"/dev/a\"\nclass = [\"foreground=limit:40MiB/s\"]\nlink-rate = \"1GiB/s\"\n";
+        let [job] = read_as("job.toml", text, "").expect("a job").try_into().expect("one");
+        let held = job.promises().expect("they can be kept").in_force(Class::Foreground).expect("both hold");
+        assert_eq!((held.limit, held.link_rate), (Some(40 << 20), Some(1 << 30)));
         let text = "[[job]]\npaths=\"/dev/a\"\nhlog=\"x\"\n[[job]]\npaths=\"/dev/a\"\nhlog=\"x\"\n";
         assert!(read_as("job.toml", text, "").is_err_and(|error| error.contains("two jobs write to x")));
     }
@@ -263,6 +268,7 @@ mod tests {
             ("[job]\nrw = \"sideways\"", "'rw = sideways' is refused: choose one of read, write"),
             ("[job]\ndepth = 0", "'depth = 0' is refused: 0 is not in 1..=16384"),
             ("[job]\ndepth = -1", "'depth = -1' is refused"),
+            ("[job]\nclass = \"foreground=limit:0\"", "would stop it for ever"),
             ("[job]\ndepth = true", "'depth' needs a value"),
             ("[job]\ndepth = false", "'depth' needs a value"),
             ("[job]\nbsize = false", "'bsize' is no option"),

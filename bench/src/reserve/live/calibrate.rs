@@ -77,12 +77,10 @@ pub(super) fn calibrate(
     };
     let mut steps: Vec<Step> = Vec::new();
     for depth in (0..).map(|power| 1usize << power).take_while(|&depth| depth <= DEPTH_MAX) {
-        // Whatever else this computer does makes a device slower, and never faster.
-        let mut best = step(depth, STEP_TIME)?;
-        for _ in 1..TRIES {
-            best = faster(best, step(depth, STEP_TIME)?);
-        }
-        steps.push(best);
+        // The one in the middle: one that was disturbed, or lucky, would be taken for the knee.
+        let mut tries = (0..TRIES).map(|_| step(depth, STEP_TIME)).collect::<Result<Vec<_>, _>>()?;
+        tries.sort_unstable_by_key(|step| step.bytes_per_s);
+        steps.push(tries[TRIES / 2]);
         let gained = |pair: &[Step]| pair[1].bytes_per_s > pair[0].bytes_per_s + pair[0].bytes_per_s / 50;
         if steps.len() >= 4 && !steps[steps.len() - 3..].windows(2).any(gained) {
             break;
@@ -109,10 +107,6 @@ pub(super) fn calibrate(
     Ok(Calibration { rate: rate.unwrap_or(1).max(1), capacity, window, steps: steps.iter().map(rung).collect() })
 }
 
-fn faster(one: Step, other: Step) -> Step {
-    if other.bytes_per_s > one.bytes_per_s { other } else { one }
-}
-
 /// Bytes per second as the slope of the line through what had ended at each point in time (least squares): where requests
 /// pass in groups, it does not depend on whether the last group is in.
 fn slope(record: &Record) -> u64 {
@@ -133,7 +127,7 @@ fn slope(record: &Record) -> u64 {
 const DEPTH_MAX: usize = 256;
 /// Long enough for three time slices of a throttled device.
 const STEP_TIME: Nanos = Nanos::from_millis(300);
-const TRIES: usize = 2;
+const TRIES: usize = 3;
 const LONG_TIME: Nanos = Nanos::from_secs(2);
 /// Faster than any device: how much room a record needs.
 const RATE_MAX: u64 = 16 << 30;

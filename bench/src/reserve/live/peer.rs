@@ -281,10 +281,14 @@ impl<P: Port> Client<P> for Peer {
         let held = self.serve(port, now);
         let arrives = self.classes.iter().filter_map(|asker| asker.next);
         let next = arrives.chain(held).min().unwrap_or(self.record.until).min(self.record.until);
+        let in_flight = u32::try_from(port.in_flight()).unwrap_or(u32::MAX);
+        if in_flight > 0 {
+            port.gather((in_flight / GATHERED).max(1), GATHERED_WITHIN);
+        }
         Ok(Step::On(match next.since(now) {
             // Whoever looks all the time takes what ends one by one, and hands over one by one: with something in flight it
             // costs the device more than the lateness of a wake-up.
-            wait if port.in_flight() > 0 && wait > SHORT => Next::At(next),
+            wait if in_flight > 0 && wait > SHORT => Next::At(next),
             // A thread that sleeps wakes up late: near its time it stays awake.
             wait if wait < AWAKE => Next::Ready,
             _ => Next::At(Nanos(next.0 - AWAKE.0)),
@@ -310,5 +314,8 @@ const ARRIVALS_MAX: usize = 1 << 20;
 const RETURNS_MAX: usize = 1 << 12;
 /// How late a sleeping thread may wake up.
 const AWAKE: Nanos = Nanos(100_000);
+/// A wake-up serves this part of what is in flight, if so much ends soon: each one costs the device's side an interrupt.
+const GATHERED: u32 = 4;
+const GATHERED_WITHIN: Nanos = Nanos(20_000);
 /// Not worth going to sleep for.
 const SHORT: Nanos = Nanos(3_000);
