@@ -192,6 +192,11 @@ impl<P: Port> Peer<P> {
         self.held.into_iter().chain(patience).min().map_or(Next::Event, Next::At)
     }
 
+    /// Whether its rate, or its class, holds it back.
+    pub fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// Submits what the turn has asked for, and sleeps as it said.
     pub fn rest(&mut self, next: Next) {
         self.submit(next);

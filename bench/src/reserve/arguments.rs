@@ -103,7 +103,7 @@ mod tests {
             assert!(parse_weights(text).is_err_and(|sentence| sentence.contains("1:2:3")), "{text}");
         }
         assert_eq!(parse_scheme("tags"), Ok(Choice::Scheme(Scheme::Tags)));
-        assert!(parse_scheme("tag").is_err_and(|sentence| sentence.contains("none, epoch or tags")));
+        assert!(parse_scheme("tag").is_err_and(|sentence| sentence.contains("none, epoch, tags or blkio")));
         assert_eq!(parse_situations("flood"), Ok(&[Situation::Alone, Situation::Flood][..]));
         assert!(parse_situations("alone").is_err());
         assert_eq!(parse_service("fifo"), Ok(Service::Fifo));

@@ -178,7 +178,7 @@ impl Tags {
         let place = self.waiting.len();
         let Lane { class, path, head, .. } = self.lanes[usize::from(lane.0)];
         assert!(head.is_none(), "{lane:?} has a head already");
-        let kept = (i128::from(bytes * 4).max(LAG_BYTES) << WEIGHT_BITS) / self.weight(class);
+        let kept = self.by_weight(bytes.saturating_mul(4).max(LAG_BYTES), class);
         for link in path.links() {
             let virtual_time = self.links[link.index()].virtual_time;
             let cell = self.cell(*link, class);
@@ -309,7 +309,7 @@ impl Tags {
 
     fn grant(&mut self, now: Nanos, lane: LaneId, bytes: u64, key: Key) {
         let Lane { class, path, .. } = self.lanes[usize::from(lane.0)];
-        let (reserve, weight) = (self.terms[class.index()].reserve, self.weight(class));
+        let (reserve, by_weight) = (self.terms[class.index()].reserve, self.by_weight(bytes, class));
         for link in path.links() {
             let state = &mut self.links[link.index()];
             state.in_flight += bytes;
@@ -319,7 +319,7 @@ impl Tags {
             if matches!(key, Key::Weight(_)) {
                 state.virtual_time = state.virtual_time.max(cell.weight_tag);
             }
-            cell.weight_tag += (i128::from(bytes) << WEIGHT_BITS) / weight;
+            cell.weight_tag += by_weight;
             if reserve > 0 {
                 let time = u128::from(bytes) * 1_000_000_000 / u128::from(reserve);
                 cell.due_tag = cell.due_tag.min(now) + Nanos(u64::try_from(time).unwrap_or(u64::MAX));
@@ -344,8 +344,10 @@ impl Tags {
         }
     }
 
-    fn weight(&self, class: ClassId) -> i128 {
-        i128::from(self.terms[class.index()].weight.max(1))
+    /// How far bytes move a weight tag. Divided as 64 bits, which is many times quicker; no request has 2^48 bytes.
+    fn by_weight(&self, bytes: u64, class: ClassId) -> i128 {
+        let weight = u64::from(self.terms[class.index()].weight.max(1));
+        i128::from((bytes.min(u64::MAX >> WEIGHT_BITS) << WEIGHT_BITS) / weight)
     }
 
     fn index(&self, link: LinkId, class: ClassId) -> usize {
@@ -361,7 +363,7 @@ impl Tags {
 /// Fractions of a byte in a weight tag.
 const WEIGHT_BITS: u32 = 16;
 /// Who was held back may make up for so many bytes, or some requests if these are larger.
-const LAG_BYTES: i128 = 2 << 20;
+const LAG_BYTES: u64 = 2 << 20;
 /// A class that was served less than its reservation may make up for so much of it.
 const DUE_KEPT: Nanos = Nanos::from_millis(10);
 /// How long a balance is believed to be empty without asking it again.

@@ -30,7 +30,7 @@ use bireme_dataplane::telemetry::{Gauges, Healed};
 use super::deaths::Dead;
 use super::life::{Config, pick};
 use super::pace::Pace;
-use super::tally::Tally;
+use super::tally::{Kind, Tally};
 
 /// What the threads of one engine share, and the peers.
 pub struct Crew {
@@ -160,6 +160,7 @@ impl Crew {
         let to_peers: Vec<_> = (0..config.peers).map(inbox).collect();
         let gauges = Arc::new(Gauges::new(usize::from(task.array.members())));
         let region = usize::try_from(task.array.region_bytes()).expect("a small region");
+        let manager = config.promises().manager(usize::from(task.array.members()));
         let mut peers = Vec::new();
         let mut ports = Vec::new();
         for (id, inbox) in (0..config.peers).zip(&to_peers) {
@@ -178,7 +179,7 @@ impl Crew {
                 gauges: gauges.clone(),
                 hang_limit: config.hang_limit,
                 rate: pace.rate.map(peer::Rate::new),
-                allowance: None,
+                allowance: manager.as_ref().map(|manager| manager.allowance(task.job.class())),
                 health: task.health,
             };
             let machine = Machine::new(task.sharing.rules, PeerId(id), config.peers, &task.sharing.learnt);
@@ -198,7 +199,7 @@ impl Crew {
             healed: Healed::default(),
             peers,
             ports,
-            control: Control::new(config.peers, board, newest, None),
+            control: Control::new(config.peers, board, newest, manager),
             control_at: world.now(),
             turns: 0,
         }
@@ -260,6 +261,8 @@ impl Crew {
             }
             Ok((peer, next)) => {
                 bed.lie_down(next, rung);
+                let held = peer.is_held() && pace.rate.is_none();
+                self.tally.add(Kind::HeldBack, held.into());
                 let back_at = self.world.now() + pace.away(&mut self.random);
                 self.peers[index] = Some(Rower { peer, bed, pace, back_at });
             }

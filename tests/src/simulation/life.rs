@@ -2,11 +2,13 @@
 
 use bireme_control::balance::{Rules, Strategy};
 use bireme_control::raid::geometry::{Geometry, Level};
+use bireme_control::reservation::Terms;
 use bireme_control::units::{Nanos, PeerId};
 use bireme_dataplane::array::Array;
 use bireme_dataplane::engine::sizing;
 use bireme_dataplane::layout::Layout;
 use bireme_dataplane::port::simulated::Random;
+use bireme_dataplane::reservation::{Class, Promises};
 
 use super::losses::{Loss, draw_shape};
 use super::pace::Pace;
@@ -47,6 +49,10 @@ pub struct Config {
     pub peer_letters: usize,
     /// How fast each peer is.
     pub paces: [Pace; PEERS_MAX],
+    /// What the class that works may use of each device, in bytes per second.
+    pub limit: Option<u64>,
+    /// What each device is taken to do.
+    pub link_rate: Option<u64>,
     /// A request that takes longer ends the run.
     pub hang_limit: Nanos,
     /// So many answers of a million are short.
@@ -169,7 +175,9 @@ pub enum Moment {
 impl Life {
     /// The life of a seed: of each three, two on RAID 0, and one on a level that survives the loss of members.
     pub fn draw(seed: u64) -> Life {
-        if seed % 3 == 2 { Life::redundant(seed) } else { Life::striped(seed / 3 * 2 + seed % 3) }
+        let life = if seed % 3 == 2 { Life::redundant(seed) } else { Life::striped(seed / 3 * 2 + seed % 3) };
+        let config = life.config.in_class(&mut Random::new(seed ^ 0x636c_6173));
+        Life { config, ..life }
     }
 
     /// The life of a seed on RAID 0.
@@ -292,6 +300,22 @@ impl Life {
 }
 
 impl Config {
+    /// One of eight has a limit, and one of eight works on links of a known rate.
+    fn in_class(self, r: &mut Random) -> Config {
+        let rate = (64 << 20) >> r.below(6);
+        match r.below(8) {
+            0 => Config { limit: Some(rate), ..self },
+            1 => Config { link_rate: Some(rate), ..self },
+            _ => self,
+        }
+    }
+
+    /// What the classes were promised.
+    pub fn promises(&self) -> Promises {
+        let limited = |class| (class, Terms { limit: self.limit, ..Promises::usual(class) });
+        Promises::new(&Class::ALL.map(limited), self.link_rate).expect("limits need nothing")
+    }
+
     fn draw(r: &mut Random) -> Config {
         let hang_limit = Nanos::from_millis(200 << r.below(3));
         Config {
@@ -304,6 +328,8 @@ impl Config {
             letters: [16, 64, 4096][pick(r, 3)],
             peer_letters: [1, 8, 64][pick(r, 3)],
             paces: [(); PEERS_MAX].map(|()| Pace::draw(r, hang_limit)),
+            limit: None,
+            link_rate: None,
             hang_limit,
             short_per_million: [0, 20_000, 300_000][pick(r, 3)],
             stalls_per_million: [0, 0, 5_000][pick(r, 3)],

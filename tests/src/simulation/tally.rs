@@ -75,6 +75,8 @@ pub enum Kind {
     Scrubbed,
     /// Blocks that did not hold what was written were mended.
     Healed,
+    /// A peer took a turn, and may not go on before a time as its class has used what it may.
+    HeldBack,
     /// The power failed, or the process was killed, while a pool was mended.
     MendingCut,
 }
