@@ -37,7 +37,7 @@ use crate::port::{GATHER_TIME, Next, Port};
 use crate::queue::Mailbox;
 use crate::requests::{Done, Owner, Requests};
 use crate::reservation::Allowance;
-use crate::runs::{RUN_PAGES_MAX, Reading, Run, Runs};
+use crate::runs::{RUN_PAGES_MAX, Run, Runs};
 use crate::slots::{Slots, Stage};
 use crate::telemetry::{Gauges, HandOvers, Healings, State, Stopwatch};
 
@@ -412,23 +412,7 @@ impl<P: Port> Peer<P> {
             return false;
         }
         let Some((work, frame)) = self.next_work(now) else { return false };
-        let run = Run {
-            sequence: work.sequence,
-            page: work.extent.start,
-            frame,
-            pages: u16::try_from(work.extent.count).expect("a run has few pages"),
-            repeat: work.repeat,
-            next_page: 0,
-            next_row: 0,
-            open: false,
-            slots: 0,
-            unsummed: 0,
-            leaves: 0,
-            leaves_asked: false,
-            skipped: self.desk.health.lost_of(frame),
-            reading: Reading::default(),
-            roots: [0; RUN_PAGES_MAX],
-        };
+        let run = Run::new(work, frame, self.desk.health.lost_of(frame));
         let index = self.desk.runs.begin(run).expect("there is room");
         self.job.open(&mut self.desk, now, index);
         true

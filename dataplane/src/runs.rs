@@ -9,6 +9,7 @@
 //!             or page by page, where leaves are wrong or missing
 //! ```
 
+use bireme_control::balance::Work;
 use bireme_control::raid::members::Members;
 use bireme_control::units::Extent;
 
@@ -52,6 +53,27 @@ pub struct Run {
 }
 
 impl Run {
+    /// Of this work, whose pages lie from this frame on.
+    pub fn new(work: Work, frame: u64, skipped: Members) -> Run {
+        Run {
+            sequence: work.sequence,
+            page: work.extent.start,
+            frame,
+            pages: u16::try_from(work.extent.count).expect("a run has few pages"),
+            repeat: work.repeat,
+            next_page: 0,
+            next_row: 0,
+            open: false,
+            slots: 0,
+            unsummed: 0,
+            leaves: 0,
+            leaves_asked: false,
+            skipped,
+            reading: Reading::default(),
+            roots: [0; RUN_PAGES_MAX],
+        }
+    }
+
     /// Whether every slot of it was started.
     pub fn all_started(&self) -> bool {
         self.next_page == self.pages

@@ -196,7 +196,10 @@ fn benchmarks_work_in_a_class_too() {
     let (loops, limit) = (loops(2), 40 * MIB);
     let line = |options: &str| {
         let device = Line::new(env!("CARGO_BIN_EXE_bench-device-under-test")).words(loops.paths());
-        device.text("--peers 2 --depth 16 --destroy-data --class").words([format!("foreground=limit:{limit}")]).text(options)
+        device
+            .text("--peers 2 --depth 16 --destroy-data --class")
+            .words([format!("foreground=limit:{limit}")])
+            .text(options)
     };
     for (options, request, bytes) in [
         ("--rw randwrite --bs 64KiB --bytes 24MiB", 64 << 10, 24 * MIB),

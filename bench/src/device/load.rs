@@ -97,6 +97,23 @@ impl Mix {
 }
 
 impl Load {
+    /// The size of all requests, if they have one.
+    #[inline]
+    pub(super) fn only_size(&self) -> Option<u32> {
+        if let [(bytes, _)] = self.sizes.as_slice() { Some(*bytes) } else { None }
+    }
+
+    /// The size of one request of several, for a number below a hundred.
+    pub(super) fn size(&self, mut percent: u64) -> u32 {
+        for &(bytes, share) in &self.sizes {
+            if percent < share {
+                return bytes;
+            }
+            percent -= share;
+        }
+        self.sizes.last().map_or(0, |(bytes, _)| *bytes)
+    }
+
     /// The largest request.
     pub(super) fn largest(&self) -> u32 {
         self.sizes.iter().map(|(bytes, _)| *bytes).max().unwrap_or(0)

@@ -38,7 +38,8 @@ impl Verdict {
         });
         let held_back = measured.held_back.0 as f64 / measured.series.elapsed().0.max(1) as f64;
         let moved = size::rate(measured.series.total.bytes(), measured.series.elapsed());
-        let most = measured.class.as_ref().and_then(InForce::most).map(|rate| rate as f64 * measured.facts.len() as f64);
+        let most =
+            measured.class.as_ref().and_then(InForce::most).map(|rate| rate as f64 * measured.facts.len() as f64);
         match schedule {
             _ if held_back >= HELD_BACK => Verdict::Throttled,
             None if most.is_some_and(|most| moved >= most * USED) => Verdict::Class,

@@ -401,9 +401,9 @@ impl Workload {
         }
         self.turn = if usize::from(number) + 1 == count { 0 } else { number + 1 };
         let offset = target.addresses.next();
-        let bytes = match self.load.sizes.as_slice() {
-            [(bytes, _)] => *bytes,
-            sizes => draw_size(sizes, target.addresses.below(100)),
+        let bytes = match self.load.only_size() {
+            Some(bytes) => bytes,
+            None => self.load.size(target.addresses.below(100)),
         };
         let direction = match self.load.mix.only() {
             Some(direction) => direction,
@@ -483,16 +483,6 @@ impl<P: Port> Client<P> for Workload {
         }
         self.recorder.current().submissions += 1;
     }
-}
-
-fn draw_size(sizes: &[(u32, u64)], mut percent: u64) -> u32 {
-    for &(bytes, share) in sizes {
-        if percent < share {
-            return bytes;
-        }
-        percent -= share;
-    }
-    sizes.last().map_or(0, |(bytes, _)| *bytes)
 }
 
 /// How late a sleeping thread may wake up.

@@ -40,15 +40,8 @@ pub(super) enum Rung {
 impl Rung {
     /// Those that can be climbed.
     pub(super) fn all(null: bool) -> &'static [Rung] {
-        const ALL: [Rung; 7] = [
-            Rung::Bare,
-            Rung::Accounting,
-            Rung::Peer,
-            Rung::Class,
-            Rung::Stripe,
-            Rung::Parity,
-            Rung::Volume,
-        ];
+        const ALL: [Rung; 7] =
+            [Rung::Bare, Rung::Accounting, Rung::Peer, Rung::Class, Rung::Stripe, Rung::Parity, Rung::Volume];
         if null { &ALL[..4] } else { &ALL }
     }
 

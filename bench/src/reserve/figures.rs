@@ -140,7 +140,9 @@ pub fn snap_back(record: &Record, class: ClassId, share: f64, link: f64, against
         let (from, until) = (pair[0], pair[1]);
         let first = ends.partition_point(|ended| ended.at < from);
         let last = ends.partition_point(|ended| ended.at < until);
-        times.push(back_after(from, &ends[first..last], |from, until| share * delivered(record, link, against, from, until)));
+        times.push(back_after(from, &ends[first..last], |from, until| {
+            share * delivered(record, link, against, from, until)
+        }));
     }
     let sum: u64 = times.iter().map(|time| time.0).sum();
     let mean = Nanos(sum.checked_div(times.len() as u64)?);

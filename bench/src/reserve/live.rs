@@ -164,7 +164,8 @@ impl Bench {
         if plan.throttle.is_some() && !plan.writes {
             return Err("--throttle caps what is written: add --rw randwrite".to_owned());
         }
-        let throttle = plan.throttle.map(|rate| Throttle::start(&[plan.device.clone()], rate)).transpose()?;
+        let throttle =
+            plan.throttle.map(|rate| Throttle::start(std::slice::from_ref(&plan.device), rate)).transpose()?;
         Ok(Bench { handles: signals::handles()?, device, facts, _throttle: throttle, plan, scenario })
     }
 

@@ -60,14 +60,19 @@ pub fn judge(steps: &[Step]) -> Option<Found> {
         let window = window.saturating_add(2 * first.in_flight);
         return Some(Found { capacity: Capacity::Paced(paced), window });
     }
-    let knee = steps.iter().find(is_full(SAME))?;
+    // What gains a little more and makes all wait for many times as long is no knee, but the device's own reordering.
+    let quick = |step: &&Step| step.p50.0 <= first.p50.0.saturating_mul(QUEUED);
+    let most = steps.iter().filter(quick).map(|step| step.bytes_per_s).max()?;
+    let knee = steps.iter().filter(quick).find(|step| step.bytes_per_s >= most - most / SAME)?;
     Some(Found { capacity: Capacity::Tracked(most), window: knee.in_flight })
 }
 
 /// Rates within this part of each other are the same ...
-const SAME: u64 = 40;
+const SAME: u64 = 32;
 /// ... and within this about the same.
 const ABOUT: u64 = 8;
+/// More in flight is not tried for where requests take so many times as long as one alone.
+const QUEUED: u64 = 24;
 /// The mean is so many times the median ...
 const HELD_BACK: u64 = 5;
 /// ... and some wait at least this long.
@@ -97,6 +102,9 @@ mod tests {
             step(64, 1510, 42, 99),
         ];
         assert_eq!(judge(&queue), Some(Found { capacity: Capacity::Tracked(1510), window: 32 }));
+        let deep = [queue.as_slice(), &[step(2048, 1700, 400, 900)]].concat();
+        let window = |steps: &[Step]| judge(steps).map(|found| found.window);
+        assert_eq!((window(&queue), window(&deep)), (Some(32), Some(32)), "a little more, and far slower");
         let (mib, slice, kib) = (1 << 20, 98_000, 1 << 10);
         let rate = 100 * mib - 100 * mib / BELOW;
         let throttled = |request: u64, p50_us| {

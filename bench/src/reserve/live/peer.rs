@@ -252,7 +252,7 @@ impl Peer {
                 Pick::Idle => return None,
             };
             let asker = &mut self.classes[class.index()];
-            let Some(arrived) = asker.waiting.pop_front() else { return None };
+            let arrived = asker.waiting.pop_front()?;
             let bytes = bytes_of(asker.demand);
             asker.in_flight += 1;
             if !asker.waiting.is_empty() {
