@@ -129,8 +129,7 @@ fn quantiles<'a>(ended: impl Iterator<Item = &'a Ended>) -> Quantiles {
 }
 
 /// A class has its share back where [`IN_A_ROW`] of its requests end at least as fast as at 95 % of its share, a part of
-/// the link's rate, or of what all classes got meanwhile; the time
-/// from its return to the start of the first such row. One that does not get there before it leaves again counts with the
+/// the link's rate, or of what all classes got meanwhile; the time from its return to the start of the first such row. One that does not get there before it leaves again counts with the
 /// whole time until its last request ended. `None` when it never came back.
 pub fn snap_back(record: &Record, class: ClassId, share: f64, link: f64, against: Against) -> Option<SnapBack> {
     let ends: Vec<&Ended> = record.ended.iter().filter(|ended| ended.class == class).collect();
@@ -227,6 +226,14 @@ mod tests {
         let back = snap_back(&record, ClassId(0), 1.0, 3000.0, Against::Link).expect("it came back");
         assert_eq!(back.max, Nanos::from_millis(1900), "never: all of its time");
         assert_eq!(snap_back(&record, ClassId(0), 0.1, 1000.0, Against::Link).map(|back| back.max), Some(Nanos::ZERO));
+        // Alone on the link it has all that is delivered, however slow that is.
+        let alone = snap_back(&record, ClassId(0), 1.0, 3000.0, Against::Delivered);
+        assert_eq!(alone.map(|back| back.max), Some(Nanos::ZERO));
+        // With as much of another one beside each of its own it has half, and that is all that is due to a half.
+        let beside = record.ended.iter().flat_map(|own| [*own, Ended { class: ClassId(1), ..*own }]).collect();
+        let shared = Record { ended: beside, ..record };
+        let of = |share| snap_back(&shared, ClassId(0), share, 3000.0, Against::Delivered).map(|back| back.max);
+        assert_eq!((of(0.5), of(0.75)), (Some(Nanos::ZERO), Some(Nanos::from_millis(1900))));
         assert_eq!(snap_back(&Record::default(), ClassId(0), 1.0, 1.0, Against::Link), None);
     }
 }

@@ -95,7 +95,7 @@ pub fn measure(
     let calibration = bench.calibrate()?;
     let contenders = contenders(&calibration);
     let in_flight = usize::try_from(calibration.window.div_ceil(bench.scenario.request)).unwrap_or(DEPTH_MAX);
-    let deep = in_flight.saturating_mul(2).clamp(bench.scenario.depth, DEPTH_MAX);
+    let deep = in_flight.saturating_mul(2).min(DEPTH_MAX).max(bench.scenario.depth);
     let depth = bench.plan.depth.unwrap_or(deep);
     let scenario = Scenario { link: calibration.rate, depth, phase_depth: depth, ..bench.scenario.clone() };
     let (mut rounds, mut lost) = (Vec::new(), 0);

@@ -60,7 +60,7 @@ pub fn judge(steps: &[Step]) -> Option<Found> {
         let window = window.saturating_add(2 * first.in_flight);
         return Some(Found { capacity: Capacity::Paced(paced), window });
     }
-    // What gains a little more and makes all wait for many times as long is no knee, but the device's own reordering.
+    // What gains a little more and makes all wait for many times as long is no knee.
     let quick = |step: &&Step| step.p50.0 <= first.p50.0.saturating_mul(QUEUED);
     let most = steps.iter().filter(quick).map(|step| step.bytes_per_s).max()?;
     let knee = steps.iter().filter(quick).find(|step| step.bytes_per_s >= most - most / SAME)?;
