@@ -13,7 +13,7 @@ use serde_json::Value;
 pub struct Environment {
     /// Bireme's version.
     pub version: String,
-    /// The commit that Bireme was built from, if the build set `BIREME_COMMIT`.
+    /// The commit that Bireme was built from, if it is a release built in the repository or with `BIREME_COMMIT` set.
     pub commit: String,
     /// The kernel's release.
     pub kernel: String,

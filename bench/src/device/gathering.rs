@@ -1,10 +1,10 @@
 //! For how many completions a peer sleeps that has everything in flight.
 //!
 //! A wake-up costs as much as the rest of a small request, so one should serve several. For how many can be told from how
-//! fast they come: as many as end within [`WITHIN`], and no more than a sixteenth of all, so that the device keeps its queue.
+//! fast they come: as many as end within [`WITHIN`], and no more than a twentieth of all, so that the device keeps its queue.
 //!
 //! ```text
-//!   400,000 per second, 128 in flight:  2.5 us each  ─▶  20, at most 8
+//!   400,000 per second, 128 in flight:  2.5 us each  ─▶  40, at most 6
 //!     1,000 per second, 128 in flight:    1 ms each  ─▶   1: each is taken as it ends
 //! ```
 //!
@@ -28,7 +28,7 @@ pub(super) struct Gathering {
 impl Gathering {
     /// Of a peer with so many requests in flight.
     pub(super) fn new(fixed: Option<u32>, depth: u32) -> Gathering {
-        Gathering { fixed, most: (depth / 16).max(1), each: WITHIN.0 * WEIGHT, last: Nanos::ZERO }
+        Gathering { fixed, most: (depth / 20).max(1), each: WITHIN.0 * WEIGHT, last: Nanos::ZERO }
     }
 
     /// So many have ended, and are taken now.
@@ -47,7 +47,7 @@ impl Gathering {
 }
 
 /// What it may take until so many have ended.
-const WITHIN: Nanos = Nanos(50_000);
+const WITHIN: Nanos = Nanos(100_000);
 /// The kernel ticks sooner than that.
 pub(super) const LATE: Nanos = Nanos::from_millis(5);
 /// One turn counts for one part of so many.
@@ -70,12 +70,12 @@ mod tests {
         #[rustfmt::skip]
         let cases = [
             // why,                                   depth, nanoseconds, completions, want
-            ("as many as a sixteenth of all",           128,      25_000,          10,    8),
-            ("as many as end within the time",          128,      50_000,           5,    5),
+            ("as many as a twentieth of all",           128,      25_000,          10,    6),
+            ("as many as end within the time",          128,     100_000,           5,    5),
             ("a slow device",                           128,   1_000_000,           1,    1),
             ("a burst of a slow device",                128,   4_000_000,          16,    1),
             ("few in flight",                             8,       8_000,           4,    1),
-            ("all have ended at once, of no device",   1024,          10,        1000,   64),
+            ("all have ended at once, of no device",   1024,          10,        1000,   51),
         ];
         for (why, depth, nanos, count, want) in cases {
             assert_eq!(after(&mut Gathering::new(None, depth), 100, nanos, count), want, "{why}");
@@ -87,8 +87,8 @@ mod tests {
     #[test]
     fn a_pause_makes_it_careful_and_is_soon_forgotten() {
         let mut gathering = Gathering::new(None, 256);
-        assert_eq!(after(&mut gathering, 100, 32_000, 16), 16);
-        assert!(after(&mut gathering, 1, 1_000_000_000, 16) <= 6);
+        assert_eq!(after(&mut gathering, 100, 32_000, 16), 12);
+        assert!(after(&mut gathering, 1, 1_000_000_000, 16) <= 8);
         assert!(after(&mut gathering, 20, 32_000, 16) >= 12);
     }
 
@@ -104,7 +104,7 @@ mod tests {
                 now += each * u64::from(least);
                 gathering.ended(Nanos(now), least);
             }
-            let want = u32::try_from(50_000 / each).expect("few").clamp(1, 32);
+            let want = u32::try_from(100_000 / each).expect("few").clamp(1, 25);
             assert!(gathering.least().abs_diff(want) <= 1, "{each} ns: {} for {want}", gathering.least());
         }
     }

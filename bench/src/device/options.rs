@@ -56,8 +56,8 @@ pub struct Options {
     /// Requests that a peer hands to the kernel at once, at most. Default: all that there is room for.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_submit: Option<u32>,
-    /// Completions that a peer waits for at once, for at most 5 ms. Default: in a closed loop as many as end within 50 us, up
-    /// to a sixteenth of --depth, so that a wake-up serves several; otherwise 1.
+    /// Completions that a peer waits for at once, for at most 5 ms. Default: in a closed loop as many as end within 100 us, up
+    /// to a twentieth of --depth, so that a wake-up serves several; otherwise 1.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_complete: Option<u32>,
     /// Look into the devices' queues instead of being interrupted (IOPOLL). Only NVMe drives with poll queues have that.

@@ -202,7 +202,7 @@ fn configuration(measured: &Measured<'_>) -> Vec<String> {
     };
     let waits = match load.batch_complete {
         Some(count) => format!("{count} completions waited for"),
-        None => "as many completions waited for as end within 50 us, up to a sixteenth of the depth".to_owned(),
+        None => "as many completions waited for as end within 100 us, up to a twentieth of the depth".to_owned(),
     };
     let mut lines = vec![format!(
         "io_uring, {}, registered files and buffers; {}; {} peers, depth {} each, {arrivals}; at most {} requests per \

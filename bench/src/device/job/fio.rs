@@ -183,7 +183,7 @@ impl Translation {
                 );
             } else if depth >= 16 && key == "iodepth_batch_complete" {
                 self.note(
-                    "iodepth_batch_complete_min is not set: fio then wakes up for each, here for as many as end within 50 us"
+                    "iodepth_batch_complete_min is not set: fio then wakes up for each, here for as many as end within 100 us"
                         .to_owned(),
                 );
             }
