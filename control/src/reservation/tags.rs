@@ -29,6 +29,8 @@ pub struct Tags {
     lanes: Vec<Lane>,
     /// Lanes with a head.
     waiting: Vec<LaneId>,
+    /// What they go by in this pick, in the same order: the least first. See [`Tags::order`].
+    keys: Vec<i64>,
     picks: u64,
 }
 
@@ -59,12 +61,38 @@ pub enum Pick {
     Idle,
 }
 
+/// Those that wait, in order.
+struct Ordered {
+    /// Where the first of them is.
+    first: Option<usize>,
+    /// When the first of those may go that are known to have to wait.
+    until: Nanos,
+}
+
+/// What holds back the head of a lane.
+enum Hindrance {
+    /// Its class has nothing left on a link before then.
+    Balance(Nanos),
+    /// A link has no room for it, or for somebody before it.
+    Window,
+}
+
+impl Hindrance {
+    /// When it goes by itself.
+    fn until(&self) -> Nanos {
+        match *self {
+            Hindrance::Balance(until) => until,
+            Hindrance::Window => NEVER,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct LinkState {
     window: u64,
     in_flight: u64,
     /// The weight tag of what was granted last.
-    virtual_time: i128,
+    virtual_time: i64,
     /// In which pick it was closed.
     closed: u64,
     held: Held,
@@ -85,7 +113,7 @@ struct Cell {
     credit: u64,
     /// Its balance has nothing before.
     empty_until: Nanos,
-    weight_tag: i128,
+    weight_tag: i64,
     due_tag: Nanos,
     /// Requests that wait or are in flight.
     busy: u32,
@@ -95,21 +123,14 @@ struct Cell {
 struct Lane {
     class: ClassId,
     path: Path,
+    /// The class has a reservation.
+    is_reserved: bool,
     /// Bytes of its head, where one waits.
     head: Option<u64>,
     /// Where it is in the list of those that wait.
     place: usize,
     /// How often others were granted one of its links while it was the first for another.
     passed: u32,
-}
-
-/// Lesser ones go first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
-    /// Below its reservation since then.
-    Due(Nanos),
-    /// How far its weight tag is ahead of the link's virtual time.
-    Weight(i128),
 }
 
 impl Tags {
@@ -128,6 +149,7 @@ impl Tags {
             cells: vec![Cell::default(); links.len() * classes.len()].into_boxed_slice(),
             lanes: Vec::new(),
             waiting: Vec::new(),
+            keys: Vec::new(),
             picks: 0,
         }
     }
@@ -140,8 +162,11 @@ impl Tags {
         assert!(class.index() < self.terms.len(), "{class:?} does not exist");
         assert!(path.links().iter().all(|link| link.index() < self.links.len()), "{path:?} leads over unknown links");
         let lane = LaneId(u16::try_from(self.lanes.len()).expect("at most 65,535 lanes"));
-        self.lanes.push(Lane { class, path, head: None, place: 0, passed: 0 });
+        let is_reserved = self.terms[class.index()].reserve > 0;
+        self.lanes.push(Lane { class, path, is_reserved, head: None, place: 0, passed: 0 });
+        // Both are shorter than there are lanes.
         self.waiting.reserve(self.lanes.len());
+        self.keys.reserve(self.lanes.len());
         lane
     }
 
@@ -214,34 +239,70 @@ impl Tags {
     /// The next that may go. Where a class has drawn nothing that is left, `draw` asks its balance.
     pub fn pick(&mut self, now: Nanos, mut draw: impl FnMut(LinkId, ClassId, u64) -> Draw) -> Pick {
         self.picks += 1;
-        let mut until: Option<Nanos> = None;
-        // Each round closes a link or marks a balance as empty, so there are few.
-        'next: while let Some((key, lane, bytes)) = self.first(now, &mut until) {
-            let Lane { class, path, .. } = self.lanes[usize::from(lane.0)];
-            if let Some(full) = self.without_room(&path, bytes) {
-                self.close(lane, full);
-                continue;
-            }
-            for link in path.links() {
-                let credit = self.cell(*link, class).credit;
-                if credit >= bytes {
-                    continue;
+        let Ordered { mut first, mut until } = self.order(now);
+        while let Some(place) = first {
+            let key = self.keys[place];
+            let lane = self.waiting[place];
+            let bytes = self.lanes[usize::from(lane.0)].head.unwrap_or_default();
+            match self.hindrance(now, lane, bytes, &mut draw) {
+                None => {
+                    self.grant(now, lane, bytes, key < FIRST_BY_WEIGHT);
+                    return Pick::Grant { lane, bytes };
                 }
-                match draw(*link, class, bytes - credit) {
-                    Draw::Granted(more) => self.cell(*link, class).credit += more,
-                    Draw::Wait(time) => {
-                        // Rates may have changed by then.
-                        self.cell(*link, class).empty_until = time.min(now + LOOK_AGAIN).max(now + Nanos(1));
-                        continue 'next;
-                    }
+                // Once in a pick is enough: what holds it back now does so until there is another.
+                Some(hindrance) => {
+                    until = until.min(hindrance.until());
+                    self.keys[place] = LAST;
+                    first = self.least();
                 }
             }
-            self.grant(now, lane, bytes, key);
-            return Pick::Grant { lane, bytes };
         }
-        let Some(until) = until else { return Pick::Idle };
+        if until == NEVER {
+            return Pick::Idle;
+        }
         self.count_starved();
         Pick::Wait(until)
+    }
+
+    /// Why the head of a lane cannot go over its links now, having drawn what it needs if it can.
+    fn hindrance(
+        &mut self,
+        now: Nanos,
+        lane: LaneId,
+        bytes: u64,
+        draw: &mut impl FnMut(LinkId, ClassId, u64) -> Draw,
+    ) -> Option<Hindrance> {
+        let Lane { class, path, .. } = self.lanes[usize::from(lane.0)];
+        let empty_until = |link: &LinkId| {
+            let cell = &self.cells[self.index(*link, class)];
+            if cell.credit < bytes { cell.empty_until } else { Nanos::ZERO }
+        };
+        if let Some(until) = path.links().iter().map(empty_until).max().filter(|until| *until > now) {
+            return Some(Hindrance::Balance(until));
+        }
+        if path.links().iter().any(|link| self.links[link.index()].closed == self.picks) {
+            return Some(Hindrance::Window);
+        }
+        if let Some(full) = self.without_room(&path, bytes) {
+            self.close(lane, full);
+            return Some(Hindrance::Window);
+        }
+        for link in path.links() {
+            let credit = self.cell(*link, class).credit;
+            if credit >= bytes {
+                continue;
+            }
+            match draw(*link, class, bytes - credit) {
+                Draw::Granted(more) => self.cell(*link, class).credit += more,
+                Draw::Wait(time) => {
+                    // Rates may have changed by then.
+                    let until = time.min(now + LOOK_AGAIN).max(now + Nanos(1));
+                    self.cell(*link, class).empty_until = until;
+                    return Some(Hindrance::Balance(until));
+                }
+            }
+        }
+        None
     }
 
     /// Nothing can go, and somebody waits for a balance: links with room could do more.
@@ -255,32 +316,39 @@ impl Tags {
         }
     }
 
-    /// The lane with the least key of those that are not known to have to wait; `until` is when one of those may go on.
-    fn first(&self, now: Nanos, until: &mut Option<Nanos>) -> Option<(Key, LaneId, u64)> {
-        let mut first: Option<(Key, LaneId, u64)> = None;
-        for &id in &self.waiting {
-            let lane = &self.lanes[usize::from(id.0)];
-            let Some(bytes) = lane.head else { continue };
-            let (mut empty, mut closed) = (Nanos::ZERO, false);
-            let (mut due, mut ahead, mut is_due) = (Nanos::ZERO, i128::MIN, self.terms[lane.class.index()].reserve > 0);
+    /// Puts a key for each lane that waits: when it was due, if it is, else how far its weight tag is ahead of its links'
+    /// virtual times; [`LAST`] for those that are known to have to wait.
+    fn order(&mut self, now: Nanos) -> Ordered {
+        let Tags { waiting, keys, lanes, cells, links, terms, .. } = self;
+        let (mut first, mut least, mut until) = (None, LAST, NEVER);
+        keys.clear();
+        for (place, id) in waiting.iter().enumerate() {
+            let lane = &lanes[usize::from(id.0)];
+            let bytes = lane.head.unwrap_or_default();
+            let (mut empty, mut due, mut ahead) = (Nanos::ZERO, Nanos::ZERO, i64::MIN);
+            // Who has to wait is as good as random: it is computed, since a processor that guesses it is mostly wrong.
             for link in lane.path.links() {
-                let (cell, state) = (&self.cells[self.index(*link, lane.class)], &self.links[link.index()]);
-                empty = if cell.credit < bytes { empty.max(cell.empty_until) } else { empty };
-                closed |= state.closed == self.picks;
-                is_due &= cell.due_tag <= now;
+                let cell = &cells[link.index() * terms.len() + lane.class.index()];
+                empty = empty.max(Nanos(cell.empty_until.0 * u64::from(cell.credit < bytes)));
                 due = due.max(cell.due_tag);
-                ahead = ahead.max(cell.weight_tag - state.virtual_time);
+                ahead = ahead.max(cell.weight_tag - links[link.index()].virtual_time);
             }
-            if empty > now {
-                *until = Some(until.map_or(empty, |until| until.min(empty)));
-                continue;
-            }
-            let key = if is_due { Key::Due(due) } else { Key::Weight(ahead) };
-            if !closed && first.is_none_or(|(least, ..)| key < least) {
-                first = Some((key, id, bytes));
+            let waits = empty > now;
+            until = until.min(if waits { empty } else { NEVER });
+            let key = if lane.is_reserved && due <= now { i64::MIN + due.0.cast_signed() } else { ahead.min(LAST - 1) };
+            let key = if waits { LAST } else { key };
+            keys.push(key);
+            if key < least {
+                (first, least) = (Some(place), key);
             }
         }
-        first
+        Ordered { first, until }
+    }
+
+    /// Where the least key is.
+    fn least(&self) -> Option<usize> {
+        let (place, key) = self.keys.iter().enumerate().min_by_key(|(_, key)| **key)?;
+        (*key < LAST).then_some(place)
     }
 
     /// A link of the path that has no room; an empty one always has.
@@ -307,7 +375,7 @@ impl Tags {
         }
     }
 
-    fn grant(&mut self, now: Nanos, lane: LaneId, bytes: u64, key: Key) {
+    fn grant(&mut self, now: Nanos, lane: LaneId, bytes: u64, is_due: bool) {
         let Lane { class, path, .. } = self.lanes[usize::from(lane.0)];
         let (reserve, by_weight) = (self.terms[class.index()].reserve, self.by_weight(bytes, class));
         for link in path.links() {
@@ -316,16 +384,31 @@ impl Tags {
             let cell = &mut self.cells[link.index() * self.terms.len() + class.index()];
             cell.credit -= bytes;
             // Who is served by its reservation may be far ahead of the others by weight.
-            if matches!(key, Key::Weight(_)) {
+            if !is_due {
                 state.virtual_time = state.virtual_time.max(cell.weight_tag);
             }
-            cell.weight_tag += by_weight;
+            cell.weight_tag = cell.weight_tag.saturating_add(by_weight);
             if reserve > 0 {
                 let time = u128::from(bytes) * 1_000_000_000 / u128::from(reserve);
                 cell.due_tag = cell.due_tag.min(now) + Nanos(u64::try_from(time).unwrap_or(u64::MAX));
             }
         }
+        for link in path.links() {
+            if self.links[link.index()].virtual_time > VIRTUAL_TIME_MAX {
+                self.start_again(*link);
+            }
+        }
         self.leave(lane);
+    }
+
+    /// Counts a link's virtual time from 0 again. Who is so far behind that this says less of it does not wait: who asks is
+    /// never far behind.
+    fn start_again(&mut self, link: LinkId) {
+        let passed = std::mem::take(&mut self.links[link.index()].virtual_time);
+        let classes = self.terms.len();
+        for cell in &mut self.cells[link.index() * classes..][..classes] {
+            cell.weight_tag = cell.weight_tag.saturating_sub(passed).max(-VIRTUAL_TIME_MAX);
+        }
     }
 
     /// One less waits or is in flight.
@@ -344,10 +427,10 @@ impl Tags {
         }
     }
 
-    /// How far bytes move a weight tag. Divided as 64 bits, which is many times quicker; no request has 2^48 bytes.
-    fn by_weight(&self, bytes: u64, class: ClassId) -> i128 {
+    /// How far bytes move a weight tag; no request is larger than [`REQUEST_MAX`].
+    fn by_weight(&self, bytes: u64, class: ClassId) -> i64 {
         let weight = u64::from(self.terms[class.index()].weight.max(1));
-        i128::from((bytes.min(u64::MAX >> WEIGHT_BITS) << WEIGHT_BITS) / weight)
+        ((bytes.min(REQUEST_MAX) << WEIGHT_BITS) / weight).cast_signed()
     }
 
     fn index(&self, link: LinkId, class: ClassId) -> usize {
@@ -362,6 +445,14 @@ impl Tags {
 
 /// Fractions of a byte in a weight tag.
 const WEIGHT_BITS: u32 = 16;
+const REQUEST_MAX: u64 = 1 << 40;
+/// A link's virtual time starts again from 0 after 16 TiB by weight 1, long before it has no room in its bits.
+const VIRTUAL_TIME_MAX: i64 = 1 << 60;
+/// Keys of those that are due are less: a point in time is less than 146 years.
+const FIRST_BY_WEIGHT: i64 = i64::MIN + (1 << 62);
+/// The key of who cannot go in this pick.
+const LAST: i64 = i64::MAX;
+const NEVER: Nanos = Nanos(u64::MAX);
 /// Who was held back may make up for so many bytes, or some requests if these are larger.
 const LAG_BYTES: u64 = 2 << 20;
 /// A class that was served less than its reservation may make up for so much of it.

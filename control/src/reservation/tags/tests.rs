@@ -39,6 +39,32 @@ fn the_order_is_due_first_then_by_weight() {
     assert_eq!(served.iter().filter(|&&lane| lane == 2).count(), 9, "{served:?}");
 }
 
+/// Requests so large that virtual time starts again many times, and a class that was away meanwhile.
+#[test]
+fn parts_stay_what_they_are_when_virtual_time_starts_again() {
+    let mut tags = Tags::new(&[Link { window: 1 }], &[Terms::weight(1), Terms::weight(3), Terms::weight(1)]);
+    let lanes = [0, 1, 2].map(|class| tags.lane(ClassId(class), one_link()));
+    let mut serve = |count: u32, wanting: &[usize]| {
+        let mut served = [0; 3];
+        for _ in 0..count {
+            for &class in wanting {
+                if !tags.is_waiting(lanes[class]) {
+                    tags.ask(Nanos::ZERO, lanes[class], REQUEST_MAX);
+                }
+            }
+            let Pick::Grant { lane, bytes } = tags.pick(Nanos::ZERO, rich) else { panic!("there is always one") };
+            served[usize::from(lane.0)] += 1;
+            tags.done(lane, bytes);
+        }
+        served
+    };
+    // Virtual time starts again after 17 requests of weight 1.
+    let [one, three, _] = serve(4000, &[0, 1]);
+    assert!((998..=1002).contains(&one) && one + three == 4000, "{one} and {three}");
+    let [one, three, back] = serve(5000, &[0, 1, 2]);
+    assert!([one, back].into_iter().all(|got| (995..=1005).contains(&got)), "{one}, {three} and {back}");
+}
+
 #[test]
 fn what_a_class_got_by_weight_does_not_count_against_its_reservation_later() {
     let terms = [Terms { reserve: MB, limit: None, weight: 1 }, Terms::weight(100)];
