@@ -2,8 +2,11 @@
 //!
 //! ```text
 //!   in flight   1    2    4    8   16        rates rise up to the knee, and from there on only times do
-//!   rate       40   78  142  180  181        ─▶ 181, at a window of 8
+//!   rate       40   78  142  180  181        ─▶ 181, at a knee of 8: a window of 16
 //! ```
+//!
+//! At the knee all is on time or something stands still, so the window is twice that, as congestion control has it (BBR:
+//! Cardwell, Cheng, Gunn, Yeganeh and Jacobson, 2016); but no more than whoever comes alone can stand.
 //!
 //! Where a link works off a queue, all that is in flight waits alike. If most requests are quick at the full rate and a few
 //! wait for so long that the mean is far above the median, it holds back what exceeds a rate of its own, as a throttled device
@@ -64,15 +67,18 @@ pub fn judge(steps: &[Step]) -> Option<Found> {
     let quick = |step: &&Step| step.p50.0 <= first.p50.0.saturating_mul(QUEUED);
     let most = steps.iter().filter(quick).map(|step| step.bytes_per_s).max()?;
     let knee = steps.iter().filter(quick).find(|step| step.bytes_per_s >= most - most / SAME)?;
-    Some(Found { capacity: Capacity::Tracked(most), window: knee.in_flight })
+    let window =
+        steps.iter().filter(quick).map(|step| step.in_flight).filter(|&bytes| bytes <= 2 * knee.in_flight).max()?;
+    Some(Found { capacity: Capacity::Tracked(most), window })
 }
 
 /// Rates within this part of each other are the same ...
 const SAME: u64 = 32;
 /// ... and within this about the same.
 const ABOUT: u64 = 8;
-/// More in flight is not tried for where requests take so many times as long as one alone.
-const QUEUED: u64 = 24;
+/// More in flight is not tried for where requests take so many times as long as one alone: whoever comes to a full window
+/// waits for most of that, and a request alone takes up to three times its median now and then.
+const QUEUED: u64 = 6;
 /// The mean is so many times the median ...
 const HELD_BACK: u64 = 5;
 /// ... and some wait at least this long.
@@ -101,10 +107,12 @@ mod tests {
             step(32, 1480, 21, 80),
             step(64, 1510, 42, 99),
         ];
-        assert_eq!(judge(&queue), Some(Found { capacity: Capacity::Tracked(1510), window: 32 }));
+        assert_eq!(judge(&queue), Some(Found { capacity: Capacity::Tracked(1510), window: 64 }));
         let deep = [queue.as_slice(), &[step(2048, 1700, 400, 900)]].concat();
         let window = |steps: &[Step]| judge(steps).map(|found| found.window);
-        assert_eq!((window(&queue), window(&deep)), (Some(32), Some(32)), "a little more, and far slower");
+        assert_eq!((window(&queue), window(&deep)), (Some(64), Some(64)), "a little more, and far slower");
+        let slower = [&queue[..4], &[step(64, 1510, 61, 99)]].concat();
+        assert_eq!(window(&slower), Some(32), "twice the knee is too slow for who comes alone");
         let (mib, slice, kib) = (1 << 20, 98_000, 1 << 10);
         let rate = 100 * mib - 100 * mib / BELOW;
         let throttled = |request: u64, p50_us| {
@@ -126,7 +134,7 @@ mod tests {
         }
         // One request at a time, and somebody else had the core for some milliseconds.
         let slow = [step(65536, 6_000_000, 10_000, 19_000), step(131_072, 6_010_000, 21_000, 29_000)];
-        assert_eq!(judge(&slow), Some(Found { capacity: Capacity::Tracked(6_010_000), window: 65536 }));
+        assert_eq!(judge(&slow), Some(Found { capacity: Capacity::Tracked(6_010_000), window: 131_072 }));
         assert_eq!(judge(&[]), None);
     }
 }
